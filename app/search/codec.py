@@ -1,0 +1,116 @@
+"""Events as flat records that JSON can carry, and back.
+
+Every record says its version and kind. One that this program does not know is refused, never
+skipped: a log with a hole would replay into a different search.
+"""
+
+from collections.abc import Mapping
+from typing import TypeGuard
+
+from app.search.events import (
+    Abandoned,
+    Adopted,
+    Asked,
+    Event,
+    ExpertsSet,
+    Told,
+    UnreadableLog,
+)
+from app.search.trial import InvalidScore, Trial, valid_score
+
+VERSION = 1
+
+
+def encode(event: Event) -> dict[str, object]:
+    """A record of strings, whole numbers, floats and one list of strings; no None, no nesting."""
+    head: dict[str, object] = {"v": VERSION, "seq": event.seq}
+    match event:
+        case Asked(trial=trial):
+            return head | {
+                "kind": "asked",
+                "trial": trial.id,
+                "parent": trial.parent,
+                "expert": trial.expert,
+                "depth": trial.depth,
+            }
+        case Told(trial_id=trial_id, score=score, cost=cost):
+            return head | {"kind": "told", "trial": trial_id, "score": score, "cost": cost}
+        case Abandoned(trial_id=trial_id, cost=cost, reason=reason):
+            return head | {"kind": "abandoned", "trial": trial_id, "cost": cost, "reason": reason}
+        case Adopted(expert=expert, score=score, cost=cost):
+            return head | {"kind": "adopted", "expert": expert, "score": score, "cost": cost}
+        case ExpertsSet(experts=experts):
+            return head | {"kind": "experts_set", "experts": list(experts)}
+
+
+def decode(record: Mapping[str, object]) -> Event:
+    """The event that `encode` made `record` of; UnreadableLog for anything else."""
+    fields = _Fields(record)
+    version = fields.whole("v")
+    if version != VERSION:
+        raise UnreadableLog(f"event of version {version}; this program reads {VERSION}")
+    seq = fields.whole("seq")
+    match fields.text("kind"):
+        case "asked":
+            trial = Trial(
+                id=fields.whole("trial"),
+                parent=fields.whole("parent"),
+                expert=fields.text("expert"),
+                depth=fields.whole("depth"),
+            )
+            return Asked(seq, trial)
+        case "told":
+            return Told(seq, fields.whole("trial"), fields.score(), fields.whole("cost"))
+        case "abandoned":
+            return Abandoned(
+                seq, fields.whole("trial"), fields.whole("cost"), fields.text("reason")
+            )
+        case "adopted":
+            return Adopted(seq, fields.text("expert"), fields.score(), fields.whole("cost"))
+        case "experts_set":
+            return ExpertsSet(seq, fields.texts("experts"))
+        case kind:
+            raise UnreadableLog(f"event {seq}: unknown kind {kind!r}")
+
+
+def _is_texts(value: object) -> TypeGuard[list[str]]:
+    return _is_list(value) and all(isinstance(text, str) for text in value)
+
+
+def _is_list(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list)
+
+
+class _Fields:
+    """Typed reading of an untyped record; what is missing or of another type is UnreadableLog."""
+
+    def __init__(self, record: Mapping[str, object]) -> None:
+        self._record = record
+
+    def whole(self, name: str) -> int:
+        value = self._record.get(name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._unreadable(name)
+        return value
+
+    def text(self, name: str) -> str:
+        value = self._record.get(name)
+        if not isinstance(value, str):
+            raise self._unreadable(name)
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._record.get(name)
+        if not _is_texts(value):
+            raise self._unreadable(name)
+        return tuple(value)
+
+    def score(self) -> float:
+        try:
+            return valid_score(self._record.get("score"))
+        except InvalidScore:
+            raise self._unreadable("score") from None
+
+    def _unreadable(self, name: str) -> UnreadableLog:
+        seq = self._record.get("seq")
+        return UnreadableLog(f"event {seq}: field {name!r} is missing or of the wrong type")

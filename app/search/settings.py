@@ -1,0 +1,64 @@
+"""How one search is to be run: fixed when it starts, and together with its log all of its state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.errors import InvalidRequest
+
+
+class Algorithm(StrEnum):
+    """How the next node to expand is chosen."""
+
+    AB_MCTS_A = "ab_mcts_a"
+    AB_MCTS_A_BETA = "ab_mcts_a_beta"
+
+
+class ExpertChoice(StrEnum):
+    """How an expert is chosen for it.
+
+    `thompson` and `ucb` choose the node first, then the expert by its record in the whole tree
+    (algorithm I); `stack` chooses the expert at each node on the way down (algorithm II).
+    """
+
+    THOMPSON = "thompson"
+    UCB = "ucb"
+    STACK = "stack"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """`experts` are names; `max_nodes` bounds nodes and trials in flight together.
+
+    `target_score` None never stops on a score. `patience` is how many answers in a row may pass
+    without a better best; None is without end. Raises InvalidRequest for what cannot be run.
+    """
+
+    experts: tuple[str, ...]
+    seed: int
+    algorithm: Algorithm = Algorithm.AB_MCTS_A
+    expert_choice: ExpertChoice = ExpertChoice.THOMPSON
+    max_nodes: int = 16
+    max_depth: int = 8
+    target_score: float | None = 1.0
+    patience: int | None = 6
+
+    def __post_init__(self) -> None:
+        if not self.experts:
+            raise InvalidRequest("experts", "a search needs at least one")
+        check_distinct(self.experts)
+        for field, value in (
+            ("max_nodes", self.max_nodes),
+            ("max_depth", self.max_depth),
+            ("patience", self.patience),
+        ):
+            if value is not None and value < 1:
+                raise InvalidRequest(field, f"must be at least 1, not {value}")
+        if self.target_score is not None and not 0.0 <= self.target_score <= 1.0:
+            raise InvalidRequest("target_score", f"must be in [0, 1], not {self.target_score}")
+
+
+def check_distinct(experts: Sequence[str]) -> None:
+    """InvalidRequest if an expert is named twice: it would be drawn for twice as often."""
+    if len(set(experts)) != len(experts):
+        raise InvalidRequest("experts", f"named twice in {', '.join(experts)}")

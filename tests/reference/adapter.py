@@ -1,0 +1,139 @@
+"""The questions of the reference files, put to this engine.
+
+One function a question; each says what it takes in the words of the files. It goes through the
+engine's public surface and imports nothing of the tests, so that it can also be loaded by path.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from random import Random
+
+import numpy as np
+
+from app.search.events import Asked, Event, Told
+from app.search.posterior import Beta, Gaussian, Tally
+from app.search.search import Search, replay
+from app.search.settings import Algorithm, ExpertChoice, SearchSettings
+from app.search.trial import Trial
+
+State = dict[str, float]
+
+FAMILIES: dict[str, type[Gaussian | Beta]] = {"gaussian": Gaussian, "beta": Beta}
+ALGORITHMS = {
+    "gaussian": Algorithm.AB_MCTS_A,
+    "beta": Algorithm.AB_MCTS_A_BETA,
+    "A_gaussian": Algorithm.AB_MCTS_A,
+    "A_beta": Algorithm.AB_MCTS_A_BETA,
+}
+STRATEGIES = {
+    "multiarm_bandit_thompson": ExpertChoice.THOMPSON,
+    "multiarm_bandit_ucb": ExpertChoice.UCB,
+    "stack": ExpertChoice.STACK,
+}
+
+
+def a_params(
+    dist: str, prior: Mapping[str, float], observations: Sequence[float]
+) -> dict[str, float]:
+    """Posterior parameters after all observations."""
+    return asdict(FAMILIES[dist](**prior).given(tally_of(observations)))
+
+
+def a_choice(dist: str, arms: Sequence[Sequence[float]], draws: int, seed: int) -> list[float]:
+    """P(arm i has the largest Thompson draw), with the default prior."""
+    rng = Random(seed)
+    beliefs = [FAMILIES[dist]().given(tally_of(arm)) for arm in arms]
+    wins = Counter(
+        max(range(len(arms)), key=lambda arm: beliefs[arm].draw(rng)) for _ in range(draws)
+    )
+    return [wins[arm] / draws for arm in range(len(arms))]
+
+
+def a_tree(  # noqa: PLR0917 (the signature is the reference's)
+    dist: str,
+    actions: Sequence[str],
+    ops: Sequence[tuple[int, str, float]],
+    strategy: str,
+    draws: int,
+    seed: int,
+) -> dict[str, float]:
+    """Distribution of the next expansion: "parent index|action" -> probability.
+
+    One search is asked over and over and told nothing. Trials in flight leave the statistics
+    alone and every ask has its own generator, so these are independent draws of one choice.
+    """
+    search = replay(
+        unstoppable(actions, seed, ALGORITHMS[dist], STRATEGIES[strategy], len(ops) + draws),
+        scripted(ops),
+    )
+    asked = Counter(f"{trial.parent - 1}|{trial.expert}" for trial in trials(search, draws))
+    return {key: count / draws for key, count in asked.items()}
+
+
+def search(  # noqa: PLR0917 (the signature is the reference's)
+    algo: str,
+    problem: str,
+    fn: Callable[[str, State | None, np.random.Generator], State],
+    actions: Sequence[str],
+    n_calls: int,
+    seed: int,
+) -> float:
+    """Best score after `n_calls`; the dict that `fn` returns is the state of the new node."""
+    engine = Search(unstoppable(actions, seed, ALGORITHMS[algo], ExpertChoice.THOMPSON, n_calls))
+    rng = np.random.default_rng(seed)
+    states: list[State | None] = [None]
+    for _ in range(n_calls):
+        (trial,) = trials(engine, 1)
+        state = fn(trial.expert, states[trial.parent], rng)
+        engine.tell(trial.id, state["score"], cost=0)
+        states.append(state)
+    return max(node.score for node in engine.nodes)
+
+
+def unstoppable(
+    actions: Sequence[str],
+    seed: int,
+    algorithm: Algorithm,
+    expert_choice: ExpertChoice,
+    max_nodes: int,
+) -> SearchSettings:
+    """Settings under which nothing but `max_nodes` ends the search."""
+    return SearchSettings(
+        experts=tuple(actions),
+        seed=seed,
+        algorithm=algorithm,
+        expert_choice=expert_choice,
+        max_nodes=max_nodes,
+        max_depth=1_000_000,
+        target_score=None,
+        patience=None,
+    )
+
+
+def scripted(ops: Sequence[tuple[int, str, float]]) -> list[Event]:
+    """The log of a search that was asked for and told exactly [parent index, action, score]."""
+    log: list[Event] = []
+    depths = [0]
+    for number, (parent_index, action, score) in enumerate(ops, start=1):
+        parent = parent_index + 1  # node ids start at 1, the root is 0
+        depths.append(depths[parent] + 1)
+        log.append(Asked(len(log) + 1, Trial(number, parent, action, depths[-1])))
+        log.append(Told(len(log) + 1, number, score, cost=0))
+    return log
+
+
+def trials(search: Search, count: int) -> list[Trial]:
+    """The next `count` asks, all of which must be trials."""
+    asked = [search.ask() for _ in range(count)]
+    found = [trial for trial in asked if isinstance(trial, Trial)]
+    assert len(found) == count, f"no trial: {asked[len(found)]}"
+    return found
+
+
+def tally_of(scores: Sequence[float]) -> Tally:
+    """All of `scores`, counted one by one."""
+    tally = Tally()
+    for score in scores:
+        tally.add(score)
+    return tally

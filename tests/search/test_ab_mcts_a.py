@@ -1,0 +1,74 @@
+from random import Random
+
+import pytest
+
+from app.search.ab_mcts_a import ExpertFirst, by_ucb
+from app.search.posterior import Gaussian
+from app.search.search import Search
+from app.search.settings import Algorithm, ExpertChoice, SearchSettings
+from app.search.tree import ROOT, Node, Tree
+from tests.search.driving import asked
+
+
+def tree_of(*nodes: tuple[int, str, float]) -> Tree:
+    """A tree of (parent id, expert, score)."""
+    tree = Tree()
+    for node_id, (parent, expert, score) in enumerate(nodes, start=1):
+        tree.add(Node(node_id, parent, tree.depth(parent) + 1, expert, score, 0, node_id))
+    return tree
+
+
+@pytest.mark.parametrize("expert_choice", ExpertChoice)
+@pytest.mark.parametrize("algorithm", Algorithm)
+@pytest.mark.parametrize("max_depth", [1, 2, 3])
+def test_no_node_is_deeper_than_max_depth(
+    max_depth: int, algorithm: Algorithm, expert_choice: ExpertChoice
+) -> None:
+    """Where all children are as deep as may be, their parent is expanded; depths are used up."""
+    search = Search(
+        SearchSettings(
+            experts=("m0", "m1"),
+            seed=5,
+            algorithm=algorithm,
+            expert_choice=expert_choice,
+            max_nodes=60,
+            max_depth=max_depth,
+            target_score=None,
+            patience=None,
+        )
+    )
+    for number in range(60):
+        search.tell(asked(search).id, min(1.0, 0.3 + 0.01 * number), cost=0)
+    assert max(node.depth for node in search.nodes) == max_depth
+
+
+def test_ucb_tries_every_expert_first() -> None:
+    """Experts without a score come first, in the order in which they are named."""
+    rng = Random(0)
+    assert by_ucb(tree_of(), ("m0", "m1", "m2"), rng) == "m0"
+    assert by_ucb(tree_of((0, "m0", 1.0)), ("m0", "m1", "m2"), rng) == "m1"
+    assert by_ucb(tree_of((0, "m0", 1.0), (0, "m1", 0.0)), ("m0", "m1", "m2"), rng) == "m2"
+
+
+def test_ucb_returns_to_the_better_of_two() -> None:
+    """Asked equally often, the mean decides."""
+    assert by_ucb(tree_of((0, "m0", 0.2), (0, "m1", 0.6)), ("m0", "m1"), Random(0)) == "m1"
+
+
+def test_stack_refines_what_an_expert_not_in_use_made() -> None:
+    """The gate's first answer may be by a model that the search does not ask."""
+    tree = tree_of((0, "gate", 0.95), *((0, "m0", 0.05) for _ in range(8)))
+    policy = ExpertFirst(Gaussian(), max_depth=8)
+    chosen = [policy.choose(tree, ("m0",), Random(seed)) for seed in range(50)]
+    assert {expert for _, expert in chosen} == {"m0"}
+    assert sum(parent == 1 for parent, _ in chosen) > 25
+
+
+def test_trials_in_flight_leave_no_trace_in_the_statistics() -> None:
+    """As in the published implementation: a trial counts once it is told."""
+    settings = SearchSettings(experts=("m0", "m1"), seed=2, max_nodes=2_000)
+    search = Search(settings)
+    search.adopt("m0", 0.5, cost=0)
+    parents = [asked(search).parent for _ in range(1_000)]
+    first, second = parents[:500].count(ROOT), parents[500:].count(ROOT)
+    assert abs(first - second) < 100
