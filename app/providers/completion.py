@@ -1,0 +1,103 @@
+"""The seam between Fathom and everything that can answer: one method, and the values it trades in.
+
+A provider speaks one vendor's wire format and nothing else. It never repeats a request whose bytes
+may have left (the one retry loop is `solve/attempt`), never knows a tenant, and never knows money.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from app.errors import GatewayError
+
+
+class FinishReason(StrEnum):
+    """Why the provider stopped writing."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of the conversation sent upstream."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """One upstream call, with all that a provider may need to make it.
+
+    `problem` is the caller's own text before any template: recorded answers are keyed by it.
+    `op` names the call within its solve (`gate.first`, `t3`) and `seed` fixes the draw, so that a
+    provider which replays records can answer by (seed, problem, op) whatever the order of calls.
+    """
+
+    model: str
+    messages: Sequence[Message]
+    max_output_tokens: int
+    problem: str
+    op: str
+    seed: int
+    temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens the provider says it used; `output_tokens` includes reasoning."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What came back. `usage` is None when the provider reported none; never an invented number."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage | None
+    returned_model: str
+    provider_request_id: str | None = None
+
+
+class ProviderError(GatewayError):
+    """A call that gave no answer.
+
+    `may_have_worked` says whether the request's bytes may have reached a model: only then can the
+    vendor have charged for it.
+    """
+
+    def __init__(self, detail: str, *, may_have_worked: bool) -> None:
+        super().__init__(detail)
+        self.detail, self.may_have_worked = detail, may_have_worked
+
+
+class ProviderUnavailable(ProviderError):
+    """Try again, or try another: overload, time-out, no connection."""
+
+    def __init__(
+        self, detail: str, *, may_have_worked: bool, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(detail, may_have_worked=may_have_worked)
+        self.retry_after_s = retry_after_s
+
+
+class ProviderRefused(ProviderError):
+    """Do not try again with the same request: it was rejected as it stands."""
+
+
+class Provider(Protocol):
+    """Anything that completes a request."""
+
+    async def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
+        """Answer within `deadline_s` seconds, or raise a `ProviderError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back connections and threads."""
+        ...

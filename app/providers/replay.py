@@ -1,0 +1,75 @@
+"""A provider that answers from recordings: nothing is sent, and a draw never depends on the past.
+
+The sample is a function of (seed, problem, model, op) alone, so concurrent calls, retries and a
+second process see the same answers. Draws are with replacement, so two ops may get the same sample.
+Only independent samples are recorded: a call that refines an earlier answer, or that carries other
+instructions, draws a fresh sample of the same problem, whatever its messages say.
+"""
+
+import asyncio
+import hashlib
+import json
+
+from app.providers.completion import (
+    Completion,
+    CompletionRequest,
+    FinishReason,
+    ProviderRefused,
+    ProviderUnavailable,
+    Usage,
+)
+from app.providers.recordings import Recordings, Sample, normalise
+
+
+class ReplayProvider:
+    """Completes requests from `recordings`; each call takes `latency_s` seconds of real time."""
+
+    def __init__(self, recordings: Recordings, *, latency_s: float = 0.0) -> None:
+        self._recordings, self._latency_s = recordings, latency_s
+
+    async def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
+        """Draw the recorded answer; refuses a problem or a model that was not recorded."""
+        samples = self._recordings.samples(request.problem, request.model)
+        if not samples:
+            raise ProviderRefused(self._unrecorded(request), may_have_worked=False)
+        # At zero this still gives way once, as a call over a network would.
+        await asyncio.sleep(min(self._latency_s, deadline_s))
+        if self._latency_s > deadline_s:
+            raise ProviderUnavailable(f"no answer within {deadline_s:g} s", may_have_worked=True)
+        digest = draw(request)
+        # 256 bits: the remainder favours no sample by more than 2**-240.
+        sample = samples[int.from_bytes(digest) % len(samples)]
+        return _completion(sample, request, request_id=f"replay-{digest[:8].hex()}")
+
+    async def aclose(self) -> None:
+        """Nothing to give back."""
+
+    def _unrecorded(self, request: CompletionRequest) -> str:
+        models = self._recordings.models(request.problem)
+        if models:
+            return f"model {request.model!r} is not recorded here; recorded: {', '.join(models)}"
+        problems = self._recordings.problems
+        return f"not one of the {len(problems)} recorded problems, such as {problems[0]!r}"
+
+
+def draw(request: CompletionRequest) -> bytes:
+    """256 uniform bits fixed by (seed, problem, model, op), the same in every process."""
+    drawn_by = [request.seed, normalise(request.problem), request.model, request.op]
+    return hashlib.blake2b(json.dumps(drawn_by).encode(), digest_size=32).digest()
+
+
+def _completion(sample: Sample, request: CompletionRequest, *, request_id: str) -> Completion:
+    """The sample as an answer, cut to `max_output_tokens`.
+
+    Where each token ended was not recorded, so a cut keeps the same share of the characters as of
+    the tokens.
+    """
+    kept, recorded = min(request.max_output_tokens, sample.output_tokens), sample.output_tokens
+    is_cut = kept < recorded
+    return Completion(
+        text=sample.text[: len(sample.text) * kept // recorded] if is_cut else sample.text,
+        finish_reason=FinishReason.LENGTH if is_cut else FinishReason.STOP,
+        usage=Usage(input_tokens=sample.input_tokens, output_tokens=kept),
+        returned_model=request.model,
+        provider_request_id=request_id,
+    )
