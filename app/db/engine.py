@@ -1,0 +1,138 @@
+"""Transactions on SQLite or PostgreSQL: one way to write, one way to read.
+
+A write is a function of a transaction, because it may have to run twice: PostgreSQL resolves a
+deadlock by refusing one side, and the refused side starts over. Nothing here waits for anything but
+the database, and no caller may wait for a model inside a transaction.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final, NewType, TypeVar
+
+from sqlalchemy import Connection, event, func, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from app.errors import GatewayError
+
+ReadTx = NewType("ReadTx", AsyncConnection)
+WriteTx = NewType("WriteTx", ReadTx)
+"""A transaction that may write may also read; the reverse is a type error."""
+
+T = TypeVar("T")
+
+ATTEMPTS_MAX: Final = 8
+"""A deadlock is resolved by starting over; eight times in a row means something else is wrong."""
+
+BUSY_TIMEOUT_MS: Final = 30_000
+"""How long SQLite waits for another process's write to end."""
+
+SERIALIZATION_FAILURES: Final = frozenset({"40001", "40P01"})
+"""PostgreSQL, appendix A: serialization_failure and deadlock_detected."""
+
+
+class DatabaseUnavailable(GatewayError):
+    """The database cannot be reached, so nothing may be spent: try again later."""
+
+
+class Database:
+    """The engine, and what each backend needs to keep its promises."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        if self._is_sqlite:
+            # SQLite has one writer: a pool of one makes tasks queue fairly in the event loop
+            # instead of polling the file's lock.
+            self._writer = _sqlite_engine(url, begin="BEGIN IMMEDIATE", connections=1)
+            self._reader = _sqlite_engine(url, begin="BEGIN", connections=4)
+        else:
+            self._writer = self._reader = create_async_engine(
+                url, pool_size=16, max_overflow=0, pool_timeout=10, pool_pre_ping=False
+            )
+
+    async def write(self, work: Callable[[WriteTx], Awaitable[T]]) -> T:
+        """Run `work` in a transaction and commit it; start over after a deadlock.
+
+        Raises DatabaseUnavailable when the database cannot be reached; an exception of `work` rolls
+        back and passes untouched.
+        """
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            try:
+                async with _reachable(), self._writer.begin() as connection:
+                    return await work(WriteTx(ReadTx(connection)))
+            except DBAPIError as error:
+                if attempt == ATTEMPTS_MAX or not _is_serialization_failure(error):
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.01 * attempt))  # jitter
+        raise AssertionError("the loop returns or raises")
+
+    @asynccontextmanager
+    async def read(self) -> AsyncGenerator[ReadTx]:
+        """A transaction that sees one consistent state and changes nothing."""
+        async with _reachable(), self._reader.begin() as connection:
+            yield ReadTx(connection)
+
+    async def now(self, tx: ReadTx) -> datetime:
+        """The database's clock, so that replicas with other clocks agree on periods and leases."""
+        if self._is_sqlite:
+            text = await tx.scalar(select(func.strftime("%Y-%m-%dT%H:%M:%fZ", "now")))
+            return datetime.fromisoformat(str(text))
+        found = await tx.scalar(select(func.clock_timestamp()))
+        assert isinstance(found, datetime)
+        return found.astimezone(UTC)
+
+    async def aclose(self) -> None:
+        """Give back every connection."""
+        await self._writer.dispose()
+        await self._reader.dispose()
+
+
+@asynccontextmanager
+async def _reachable() -> AsyncGenerator[None]:
+    try:
+        yield
+    except (OSError, PoolTimeout, InterfaceError) as error:
+        raise DatabaseUnavailable("the database cannot be reached; try again later") from error
+    except DBAPIError as error:
+        if error.connection_invalidated or _is_sqlite_lock(error):
+            raise DatabaseUnavailable("the database cannot be used now; try again later") from error
+        raise
+
+
+def _is_sqlite_lock(error: DBAPIError) -> bool:
+    name = getattr(error.orig, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR"))
+
+
+def _is_serialization_failure(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) in SERIALIZATION_FAILURES
+
+
+def _sqlite_engine(url: str, *, begin: str, connections: int) -> AsyncEngine:
+    engine = create_async_engine(url, pool_size=connections, max_overflow=0, pool_timeout=60)
+
+    def configure(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        # The driver would open transactions by itself, late and deferred: 750 of 1,000 concurrent
+        # holds then failed to upgrade their read lock. We begin them ourselves.
+        raw.isolation_level = None
+        cursor = raw.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.close()
+
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine.sync_engine, "connect", configure)
+    event.listen(engine.sync_engine, "begin", start)
+    return engine
