@@ -1,0 +1,194 @@
+"""The call journal: an intent committed before each upstream call, its outcome committed after.
+
+An intent without an outcome is a call that may have happened. It is never forgotten: somebody books
+its outcome, or it ends as cancelled or orphaned when its solve is finished.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+
+from app.db.engine import WriteTx
+from app.ids import SolveId, TenantId, uuid7
+from app.ledger.postings import Bill, CallState, Share, postings, share
+from app.ledger.retention import keep_texts
+from app.ledger.tables import Call, Entry, Solve
+from app.money import NanoUSD
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPlace:
+    """Where a call stands in its search's log: the ask, its parent node, and the event's number."""
+
+    ask: int
+    parent: int
+    asked_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A call about to be made; `max_cost` is the most it can cost."""
+
+    call_id: str
+    op: str
+    attempt: int
+    expert: str
+    expert_version: str
+    provider: str
+    model: str
+    price_version: str
+    prompt_sha256: str
+    max_cost: NanoUSD
+    trial: TrialPlace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """An intent as its outcome needs it."""
+
+    id: str
+    solve_id: SolveId
+    tenant_id: TenantId
+    op: str
+    provider: str
+    price_version: str
+    max_cost: NanoUSD
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What became of a call: its bill, and what the provider said about it."""
+
+    bill: Bill
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    returned_model: str | None = None
+    provider_request_id: str | None = None
+    error: str | None = None
+
+
+async def begin(tx: WriteTx, solve_id: SolveId, intent: Intent, now: datetime) -> None:
+    """Write the intent; its id (solve, op, attempt) can be written only once."""
+    trial = intent.trial
+    await tx.execute(
+        insert(Call).values(
+            id=intent.call_id,
+            solve_id=solve_id,
+            op=intent.op,
+            attempt=intent.attempt,
+            state=CallState.INTENT,
+            expert=intent.expert,
+            expert_version=intent.expert_version,
+            provider=intent.provider,
+            model=intent.model,
+            price_version=intent.price_version,
+            prompt_sha256=intent.prompt_sha256,
+            max_cost=intent.max_cost,
+            ask=trial.ask if trial else None,
+            parent=trial.parent if trial else None,
+            asked_seq=trial.asked_seq if trial else None,
+            started_at=now,
+        )
+    )
+
+
+async def end(tx: WriteTx, call: OpenCall, result: CallResult, now: datetime) -> Share | None:
+    """Book the outcome of an intent: state, cost, entries, text. None if it was booked before."""
+    split = share(result.bill, max_cost=call.max_cost, room=await _room(tx, call.solve_id))
+    if not await _close(tx, call.id, result, split, now):
+        return None
+    await tx.execute(
+        update(Solve)
+        .where(Solve.id == call.solve_id)
+        .values(posted=Solve.posted + split.tenant, inflight=Solve.inflight - call.max_cost)
+    )
+    await _post(tx, call, split, now)
+    if result.text is not None:
+        await keep_texts(tx, call.solve_id, {text_name(call.op): result.text})
+    return split
+
+
+async def told(
+    tx: WriteTx, call_id: str, *, told_seq: int, score: float | None, reason: str | None
+) -> None:
+    """Place the call's answer in the search's log."""
+    await tx.execute(
+        update(Call)
+        .where(Call.id == call_id)
+        .values(told_seq=told_seq, score=score, abandoned=reason)
+    )
+
+
+async def cancel_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId, now: datetime) -> None:
+    """End every intent that has no outcome: the tenant pays nothing, its worst case is suspense."""
+    cancelled = CallResult(Bill(CallState.CANCELLED, billed=None), error="the solve ended first")
+    found = await tx.execute(
+        select(Call.id, Call.op, Call.provider, Call.price_version, Call.max_cost)
+        .where(Call.solve_id == solve_id, Call.state == CallState.INTENT)
+        .with_for_update()
+    )
+    for call_id, op, provider, price_version, max_cost in found.all():
+        call = OpenCall(call_id, solve_id, tenant_id, op, provider, price_version, max_cost)
+        split = share(cancelled.bill, max_cost=max_cost, room=NanoUSD(0))
+        await _close(tx, call.id, cancelled, split, now)
+        await _post(tx, call, split, now)
+    await tx.execute(update(Solve).where(Solve.id == solve_id).values(inflight=0))
+
+
+def text_name(op: str) -> str:
+    """The name under which the text of a call's answer is kept."""
+    return f"call:{op}"
+
+
+async def _room(tx: WriteTx, solve_id: SolveId) -> NanoUSD:
+    # Locked first, so that two outcomes cannot both spend the same room on their overruns.
+    found = await tx.execute(
+        select(Solve.hold - Solve.posted - Solve.inflight)
+        .where(Solve.id == solve_id)
+        .with_for_update()
+    )
+    return NanoUSD(found.scalar_one())
+
+
+async def _close(
+    tx: WriteTx, call_id: str, result: CallResult, split: Share, now: datetime
+) -> bool:
+    closed = await tx.scalar(
+        update(Call)
+        .where(Call.id == call_id, Call.state == CallState.INTENT)
+        .values(
+            state=result.bill.state,
+            cost=split.tenant,
+            estimated=result.bill.billed is None and bool(split.tenant or split.suspense),
+            returned_model=result.returned_model,
+            provider_request_id=result.provider_request_id,
+            input_tokens=result.input_tokens,
+            output_tokens=result.output_tokens,
+            finish_reason=result.finish_reason,
+            error=result.error,
+            ended_at=now,
+        )
+        .returning(Call.id)
+    )
+    return closed is not None
+
+
+async def _post(tx: WriteTx, call: OpenCall, split: Share, now: datetime) -> None:
+    rows = [
+        {
+            "id": f"ent_{uuid7().hex}",
+            "call_id": call.id,
+            "solve_id": call.solve_id,
+            "kind": posting.kind,
+            "account": posting.account,
+            "amount": posting.amount,
+            "price_version": call.price_version,
+            "posted_at": now,
+        }
+        for posting in postings(split, tenant_id=call.tenant_id, provider=call.provider)
+    ]
+    if rows:
+        await tx.execute(insert(Entry), rows)

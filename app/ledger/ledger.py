@@ -1,0 +1,229 @@
+"""Money and the journal: hold before work, intent before a call, fact after it, settle at the end.
+
+Each method is one transaction, and none is open while a model thinks. Decisions need the claim's
+token (a new intent, a score, the finish); facts do not: the outcome of a call is accepted from
+anybody, once, because the money is already gone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from app.db.engine import Database, WriteTx
+from app.ids import SolveId
+from app.ledger import journal
+from app.ledger.budgets import Account, DoesNotFit, path, release, reserve, statuses
+from app.ledger.journal import CallResult, Intent, OpenCall
+from app.ledger.periods import Period
+from app.ledger.postings import Share
+from app.ledger.price import Price
+from app.ledger.refusals import BudgetExceeded, ClaimLost
+from app.ledger.retention import erase_texts, keep_texts
+from app.ledger.tables import PriceRow, Solve, SolveInput
+from app.money import NanoUSD
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A solve about to start: who pays, the most it may ever cost, and what it holds at first."""
+
+    solve_id: SolveId
+    account: Account
+    cap: NanoUSD
+    first_hold: NanoUSD
+    request: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to decide for a solve, until somebody with a higher token takes it."""
+
+    solve_id: SolveId
+    account: Account
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a solve ended. `texts` are kept apart from the `result`, and not at all if `erase`."""
+
+    state: str
+    result: Mapping[str, Any]
+    texts: Mapping[str, str]
+    erase: bool = False
+
+
+class Ledger:
+    """The solve's account. Knows amounts, not models; nothing else writes these tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def register(self, price: Price) -> None:
+        """Put a price on record before its first use; a version once written never changes."""
+
+        async def work(tx: WriteTx) -> None:
+            now = await self._db.now(tx)
+            for unit, rate in price.units().items():
+                row = upsert(PriceRow).values(
+                    version=price.version,
+                    unit=unit,
+                    provider=price.provider,
+                    model=price.model,
+                    nano_per_million=rate,
+                    valid_from=now,
+                )
+                await tx.execute(row.on_conflict_do_nothing())
+
+        await self._db.write(work)
+
+    async def hold(self, opening: Opening) -> Claim:
+        """Open the solve and hold its first amount on every budget, or refuse before any call.
+
+        Raises BudgetExceeded, naming the level that did not fit.
+        """
+
+        async def work(tx: WriteTx) -> None:
+            now = await self._db.now(tx)
+            budgets = await path(tx, opening.account, now)
+            await tx.execute(
+                insert(Solve).values(
+                    id=opening.solve_id,
+                    tenant_id=opening.account.tenant_id,
+                    key_id=opening.account.key_id,
+                    state="in_progress",
+                    token=1,
+                    owner=opening.owner,
+                    budgets=budgets,
+                    cap=opening.cap,
+                    hold=opening.first_hold,
+                    created_at=now,
+                )
+            )
+            await tx.execute(
+                insert(SolveInput).values(
+                    solve_id=opening.solve_id, request=opening.request, plan=opening.plan
+                )
+            )
+            await reserve(tx, budgets, opening.first_hold)
+
+        try:
+            await self._db.write(work)
+        except DoesNotFit:
+            raise await self._refusal(opening.account, opening.first_hold) from None
+        return Claim(opening.solve_id, opening.account, token=1)
+
+    async def intend(self, claim: Claim, intent: Intent, *, grow: NanoUSD) -> None:
+        """Journal a call before it is made, and draw its worst case from the hold.
+
+        `grow` first enlarges the hold by so much. Raises BudgetExceeded when that does not fit, and
+        ClaimLost when the claim is no longer the current one; the call must then not be made.
+        """
+
+        async def work(tx: WriteTx) -> None:
+            budgets = await tx.scalar(
+                update(Solve)
+                .where(Solve.id == claim.solve_id, Solve.token == claim.token)
+                .where(Solve.state == "in_progress")
+                .values(hold=Solve.hold + grow, inflight=Solve.inflight + intent.max_cost)
+                .returning(Solve.budgets)
+            )
+            if budgets is None:
+                raise ClaimLost(f"solve {claim.solve_id} is no longer run by this process")
+            if grow:
+                await reserve(tx, budgets, grow)
+            await journal.begin(tx, claim.solve_id, intent, await self._db.now(tx))
+
+        try:
+            await self._db.write(work)
+        except DoesNotFit:
+            raise await self._refusal(claim.account, grow) from None
+
+    async def settle_call(self, claim: Claim, intent: Intent, result: CallResult) -> Share | None:
+        """Book what a call cost, whoever reports it; None if it had been booked before."""
+
+        async def work(tx: WriteTx) -> Share | None:
+            now = await self._db.now(tx)
+            return await journal.end(tx, _call_of(claim, intent), result, now)
+
+        return await self._db.write(work)
+
+    async def note_told(
+        self, claim: Claim, call_id: str, *, told_seq: int, score: float | None, reason: str | None
+    ) -> None:
+        """Record what the search was told about a trial: its score, or why it was abandoned."""
+
+        async def work(tx: WriteTx) -> None:
+            await journal.told(tx, call_id, told_seq=told_seq, score=score, reason=reason)
+
+        await self._db.write(work)
+
+    async def finish(self, claim: Claim, ending: Ending) -> None:
+        """End the solve once: no call stays open, what was spent is posted, the rest is freed.
+
+        Raises ClaimLost when another process has taken over; a repeat is harmless.
+        """
+
+        async def work(tx: WriteTx) -> None:
+            now = await self._db.now(tx)
+            ended = (
+                await tx.execute(
+                    select(Solve.hold, Solve.posted, Solve.budgets, Solve.completed_at)
+                    .where(Solve.id == claim.solve_id, Solve.token == claim.token)
+                    .with_for_update()
+                )
+            ).one_or_none()
+            if ended is None:
+                raise ClaimLost(f"solve {claim.solve_id} is no longer run by this process")
+            hold, posted, budgets, completed_at = ended
+            if completed_at is not None:
+                return
+            await journal.cancel_open(tx, claim.solve_id, claim.account.tenant_id, now)
+            await tx.execute(
+                update(Solve)
+                .where(Solve.id == claim.solve_id)
+                .values(state=ending.state, completed_at=now, result=ending.result, hold=posted)
+            )
+            await release(tx, budgets, hold=hold, posted=posted)
+            if ending.erase:
+                await erase_texts(tx, claim.solve_id)
+            else:
+                await keep_texts(tx, claim.solve_id, ending.texts)
+
+        await self._db.write(work)
+
+    async def available(self, account: Account) -> NanoUSD:
+        """The least that any opened budget of the account still allows."""
+        async with self._db.read() as tx:
+            levels = await statuses(tx, account, await self._db.now(tx))
+        return min((level.available for level in levels), default=NanoUSD(0))
+
+    async def _refusal(self, account: Account, asked: NanoUSD) -> BudgetExceeded:
+        async with self._db.read() as tx:
+            levels = await statuses(tx, account, await self._db.now(tx))
+        tightest = min(levels, key=lambda level: level.available, default=None)
+        if tightest is None:
+            return BudgetExceeded("key", asked, NanoUSD(0))
+        # A period that only just opened rolled back with the refused hold: its limit is the answer.
+        resets_at_s = int(tightest.period_end.timestamp())
+        never = tightest.period is Period.TOTAL
+        return BudgetExceeded(
+            tightest.scope, asked, tightest.available, None if never else resets_at_s
+        )
+
+
+def _call_of(claim: Claim, intent: Intent) -> OpenCall:
+    return OpenCall(
+        id=intent.call_id,
+        solve_id=claim.solve_id,
+        tenant_id=claim.account.tenant_id,
+        op=intent.op,
+        provider=intent.provider,
+        price_version=intent.price_version,
+        max_cost=intent.max_cost,
+    )

@@ -1,0 +1,97 @@
+"""Who pays for a call, as double entries. Pure: facts in, entries out; every kind sums to zero.
+
+Accounts: `tenant:<id>` pays, `provider:<name>` is owed, `platform_loss` is what the operator bears,
+`suspense` is what may have been charged upstream and is settled by reconciliation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from app.money import NanoUSD
+
+PLATFORM_LOSS: Final = "platform_loss"
+SUSPENSE: Final = "suspense"
+NOTHING: Final = NanoUSD(0)
+
+
+class CallState(StrEnum):
+    """An upstream call's life: an intent ends in exactly one of the others."""
+
+    INTENT = "intent"
+    OK = "ok"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ORPHAN = "orphan"
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What is known about the charge of an ended call, in nano-dollars.
+
+    `billed` is the price of the usage that the provider reported, None when it reported none;
+    `counted` is our own estimate, used only for an answer without usage. `may_have_worked` says
+    that the request's bytes may have reached a model.
+    """
+
+    state: CallState
+    billed: NanoUSD | None
+    counted: NanoUSD = NOTHING
+    may_have_worked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How the cost of one call is split, in nano-dollars: tenant, operator, not yet known."""
+
+    tenant: NanoUSD
+    platform_loss: NanoUSD = NOTHING
+    suspense: NanoUSD = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One side of a double entry."""
+
+    kind: str
+    account: str
+    amount: NanoUSD
+
+
+def share(bill: Bill, *, max_cost: NanoUSD, room: NanoUSD) -> Share:
+    """Split the charge of one call.
+
+    With usage the tenant pays it, up to what was ever held for it: `room` is what the solve still
+    holds beside its calls in flight. Beyond that no CHECK could be met, so the operator bears the
+    overrun and no outcome is ever refused. An answer without usage costs what we counted, at most
+    `max_cost`; without an answer the tenant pays nothing. What the provider may yet charge waits in
+    suspense.
+    """
+    if bill.billed is not None:
+        paid = NanoUSD(min(bill.billed, max_cost + room))
+        return Share(paid, platform_loss=NanoUSD(bill.billed - paid))
+    if bill.state is CallState.OK:
+        paid = NanoUSD(min(bill.counted, max_cost))
+        return Share(paid, suspense=NanoUSD(max_cost - paid))
+    return Share(NOTHING, suspense=max_cost if bill.may_have_worked else NOTHING)
+
+
+def tenant_account(tenant_id: str) -> str:
+    """The account that a tenant's charges are posted to."""
+    return f"tenant:{tenant_id}"
+
+
+def postings(split: Share, *, tenant_id: str, provider: str) -> Sequence[Posting]:
+    """The double entries of one call; nothing is posted for an amount of zero."""
+    debits = [
+        ("charge", tenant_account(tenant_id), split.tenant),
+        ("overrun", PLATFORM_LOSS, split.platform_loss),
+        ("suspense", SUSPENSE, split.suspense),
+    ]
+    return [
+        Posting(kind, account, amount)
+        for kind, debtor, owed in debits
+        if owed
+        for account, amount in ((debtor, owed), (f"provider:{provider}", NanoUSD(-owed)))
+    ]

@@ -1,0 +1,95 @@
+"""The live tree of a solve in Redis: one append-only stream, fenced by token and sequence.
+
+A stream's ids are the events' own numbers, so Redis itself refuses a second event under an old
+number. The log can be lost: it is rebuilt from the journal. It never holds a text, only the
+search's own events.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from app.errors import GatewayError
+from app.ids import SolveId
+
+TTL_S: Final = 7 * 24 * 3600
+"""A tree outlives its solve by as long as its texts are kept."""
+
+COMPRESS_ABOVE_BYTES: Final = 512
+
+APPEND: Final = """
+local token, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
+local known = tonumber(redis.call('HGET', KEYS[2], 'token') or '0')
+local last = tonumber(redis.call('HGET', KEYS[2], 'seq') or '0')
+if token < known then return -1 end
+if seq <= last then return 0 end
+if seq ~= last + 1 then return -2 end
+redis.call('XADD', KEYS[1], seq .. '-0', 'e', ARGV[3])
+redis.call('HSET', KEYS[2], 'token', token, 'seq', seq)
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+return 1
+"""
+"""1: appended. 0: this number was appended before (a repeat). -1: a higher token has taken over.
+-2: numbers are missing before this one (the log was lost in between)."""
+
+
+class TreeLogFenced(GatewayError):
+    """A process with a higher token writes this tree now."""
+
+
+class TreeLogGap(GatewayError):
+    """The log does not continue with this number: it was lost, and is rebuilt from the journal."""
+
+
+class TreeLog:
+    """Appends events and reads them back; what an event means is the search's business."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        # Sends the script's hash, and the script itself when the server has forgotten it.
+        self._append = redis.register_script(APPEND)
+
+    async def append(
+        self, solve_id: SolveId, *, token: int, seq: int, event: Mapping[str, Any]
+    ) -> None:
+        """Add event `seq`; harmless when repeated. Raises TreeLogFenced or TreeLogGap."""
+        verdict = await self._append(
+            keys=[_stream(solve_id), _meta(solve_id)],
+            args=[token, seq, _encode(event), TTL_S],
+        )
+        if verdict == -1:
+            raise TreeLogFenced(f"the tree of {solve_id} is written by another process")
+        if verdict == -2:
+            raise TreeLogGap(f"the tree of {solve_id} lacks events before number {seq}")
+
+    async def read(self, solve_id: SolveId) -> Sequence[Mapping[str, Any]]:
+        """All events in order; empty when there is no log (never was, expired, or lost)."""
+        entries = await self._redis.xrange(_stream(solve_id))
+        return [_decode(fields or {}) for _, fields in entries or []]
+
+
+def _stream(solve_id: SolveId) -> str:
+    # The braces keep both keys of a solve on one node of a cluster.
+    return f"tree:{{{solve_id}}}:l"
+
+
+def _meta(solve_id: SolveId) -> str:
+    return f"tree:{{{solve_id}}}:m"
+
+
+def _encode(event: Mapping[str, Any]) -> bytes:
+    plain = json.dumps(event, separators=(",", ":")).encode()
+    return zlib.compress(plain) if len(plain) > COMPRESS_ABOVE_BYTES else plain
+
+
+def _decode(fields: Mapping[bytes | str, bytes | str]) -> Mapping[str, Any]:
+    body = fields[b"e"]
+    assert isinstance(body, bytes), "the client is made without decoding"
+    # JSON starts with a brace, zlib's header never does.
+    plain = body if body.startswith(b"{") else zlib.decompress(body)
+    decoded: Mapping[str, Any] = json.loads(plain)
+    return decoded

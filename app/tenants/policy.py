@@ -1,0 +1,56 @@
+"""What a tenant may use and what it gets by default: experts, the price of an error, caps."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.money import NanoUSD
+
+
+@dataclass(frozen=True, slots=True)
+class Expert:
+    """A named way to answer: a provider's model, instructions and sampling parameters.
+
+    `max_output_tokens` is required: without it no call has a worst case. `template_tokens` are the
+    input tokens that the provider adds to what we send (a recorded few-shot prompt, a template).
+    """
+
+    name: str
+    provider: str
+    model: str
+    max_output_tokens: int
+    instructions: str | None = None
+    temperature: float | None = None
+    template_tokens: int = 0
+
+    @property
+    def version(self) -> str:
+        """A short hash of everything that changes how it answers."""
+        facts = (self.provider, self.model, self.max_output_tokens, self.instructions)
+        digest = hashlib.sha256(repr((*facts, self.temperature, self.template_tokens)).encode())
+        return digest.hexdigest()[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A tenant's defaults; a request may narrow them, never widen them.
+
+    `value` is V, the price of a wrong answer. `auto_cap` and `search_cap` bound one solve when the
+    request names no budget. `deadline_s` bounds a synchronous solve.
+    """
+
+    name: str
+    default_expert: str
+    second_opinion_expert: str
+    strong_expert: str
+    search_experts: Sequence[str]
+    value: NanoUSD
+    auto_cap: NanoUSD
+    search_cap: NanoUSD
+    deadline_s: float
+    concurrency: int
+
+    def allowed(self) -> frozenset[str]:
+        """The experts a request of this policy may name."""
+        roles = {self.default_expert, self.second_opinion_expert, self.strong_expert}
+        return frozenset(roles | set(self.search_experts))

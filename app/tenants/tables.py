@@ -1,0 +1,30 @@
+"""Who may ask: tenants and their keys."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base
+
+
+class TenantRow(Base):
+    """A customer of the platform: its own budget, keys, solves and policy."""
+
+    __tablename__ = "tenant"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    policy: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+
+class KeyRow(Base):
+    """A credential of a tenant, stored as the hash of 256 random bits."""
+
+    __tablename__ = "api_key"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"), index=True)
+    name: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
