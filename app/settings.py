@@ -1,0 +1,161 @@
+"""What the operator decides: the environment, and one TOML file of providers, experts, policies.
+
+Both are read once, at start. Secrets come from the environment alone; the file names the variable.
+A mistake is reported with the file, the key and what was expected; an unknown key is a mistake.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import GatewayError
+from app.money import NanoUSD, from_usd
+
+
+class BadConfiguration(GatewayError):
+    """The gateway does not start with a configuration that it would have to guess about."""
+
+
+class Settings(BaseSettings):
+    """The environment: one `FATHOM_…` variable a field."""
+
+    model_config = SettingsConfigDict(env_prefix="FATHOM_", frozen=True, extra="ignore")
+
+    database_url: str = "sqlite+aiosqlite:///fathom.db"
+    redis_url: str | None = None
+    config: Path | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+
+
+def _dollars(value: object) -> NanoUSD:
+    # A float has already lost what the file said: 0.1 is not a tenth.
+    if isinstance(value, float) or not isinstance(value, str | int):
+        raise ValueError('an amount of dollars in quotes, such as "0.15"')  # noqa: TRY004 - pydantic
+    amount = from_usd(Decimal(value) if isinstance(value, int) else value)
+    if amount < 0:
+        raise ValueError("an amount that is not negative")
+    return amount
+
+
+USD = Annotated[NanoUSD, BeforeValidator(_dollars)]
+"""Dollars in quotes in the file, nano-dollars inside."""
+
+
+def _name(value: str) -> str:
+    if not value.replace("-", "").replace("_", "").replace(".", "").replace("/", "").isalnum():
+        raise ValueError("a name of letters, digits and - _ . /")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_name)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReplayProviderConfig(_Section):
+    """Recorded answers: a JSON Lines file, or `package:<name>` for one that Fathom ships."""
+
+    kind: Literal["replay"]
+    recordings: str
+    latency_s: Annotated[float, Field(ge=0, le=60)] = 0.0
+
+
+ProviderConfig = Annotated[ReplayProviderConfig, Field(discriminator=None)]
+
+
+class ExpertConfig(_Section):
+    """A named way to answer, and what its tokens cost in dollars per million."""
+
+    provider: Name
+    model: str
+    max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)]
+    input_usd_per_mtok: USD
+    output_usd_per_mtok: USD
+    instructions: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    template_tokens: Annotated[int, Field(ge=0)] = 0
+
+
+class PolicyConfig(_Section):
+    """What a tenant gets by default, and the most it may get."""
+
+    default_expert: Name
+    second_opinion_expert: Name | None = None
+    strong_expert: Name | None = None
+    search_experts: Sequence[Name] | None = None
+    value_usd: USD = NanoUSD(50_000_000)
+    auto_cap_usd: USD = NanoUSD(100_000_000)
+    search_cap_usd: USD = NanoUSD(500_000_000)
+    deadline_s: Annotated[float, Field(gt=0, le=600)] = 60.0
+    concurrency: Annotated[int, Field(ge=1, le=32)] = 4
+
+
+class GatewayConfig(_Section):
+    """The whole file; every name that one part uses must be defined in another."""
+
+    providers: dict[Name, ReplayProviderConfig]
+    experts: dict[Name, ExpertConfig]
+    policies: dict[Name, PolicyConfig]
+
+    @model_validator(mode="after")
+    def _names_are_defined(self) -> Self:
+        for name, expert in self.experts.items():
+            if expert.provider not in self.providers:
+                raise ValueError(f"experts.{name}.provider: no provider {expert.provider!r}")
+        for name, policy in self.policies.items():
+            roles = [policy.default_expert, policy.second_opinion_expert, policy.strong_expert]
+            for wanted in [*roles, *(policy.search_experts or ())]:
+                if wanted is not None and wanted not in self.experts:
+                    raise ValueError(f"policies.{name}: no expert {wanted!r}")
+        if "default" not in self.policies:
+            raise ValueError("policies.default: is missing")
+        return self
+
+
+def read_settings() -> Settings:
+    """The environment, parsed. Raises BadConfiguration naming the variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise BadConfiguration(_explain("environment", error, prefix="FATHOM_")) from None
+
+
+def read_config(path: Path | None) -> GatewayConfig:
+    """The file at `path`, or the packaged demonstration when there is none."""
+    source = str(path) if path else "the packaged demo.toml"
+    try:
+        text = path.read_text() if path else files("app").joinpath("data/demo.toml").read_text()
+        return GatewayConfig.model_validate(tomllib.loads(text))
+    except OSError as error:
+        raise BadConfiguration(f"{source}: cannot be read: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfiguration(f"{source}: is not TOML: {error}") from None
+    except ValidationError as error:
+        raise BadConfiguration(_explain(source, error)) from None
+
+
+def _explain(source: str, error: ValidationError, prefix: str = "") -> str:
+    lines: list[str] = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        key = prefix + ".".join(str(part) for part in fault["loc"])
+        lines.append(
+            f"{source}: {key.upper() if prefix else key}: {fault['msg']}".replace(": :", ":")
+        )
+    return "\n".join(lines)

@@ -1,0 +1,66 @@
+"""Finished and running solves, read back for the tenant that owns them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.errors import GatewayError
+from app.ledger.records import CallRecord, Records, SolveRecord
+from app.search.search import Search, replay
+from app.solve.report import Solved, solved_from
+from app.solve.request import request_from
+from app.solve.tree import TreeNode, nodes, read_log, rebuild, search_settings, searchers
+from app.store.treelog import TreeLog
+from app.tenants.directory import Tenant
+
+
+class NoSuchSolve(GatewayError):
+    """This tenant has no solve of that id."""
+
+
+class ResultErased(GatewayError):
+    """The texts of this solve were erased; what it cost is still on record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A solve as kept: its row, its result once it has ended, its calls and remaining texts."""
+
+    record: SolveRecord
+    solved: Solved | None
+    calls: Sequence[CallRecord]
+    texts: Mapping[str, str]
+
+
+class Archive:
+    """Reads solves; changes nothing."""
+
+    def __init__(self, *, records: Records, tree_log: TreeLog) -> None:
+        self._records, self._tree_log = records, tree_log
+
+    async def find(self, tenant: Tenant, solve_id: str) -> Archived:
+        """Everything kept of a solve. Raises NoSuchSolve for another tenant's, too."""
+        record = await self._records.solve(tenant.id, solve_id)
+        if record is None:
+            raise NoSuchSolve(f"there is no solve {solve_id!r}")
+        return Archived(
+            record=record,
+            solved=None if record.result is None else solved_from(record.result),
+            calls=await self._records.calls(record.id),
+            texts=await self._records.texts(record.id),
+        )
+
+    async def tree(self, tenant: Tenant, solve_id: str) -> list[TreeNode]:
+        """The nodes of a solve's search, as far as it has come; none where it did not search.
+
+        Raises ResultErased when what a replay needs was erased.
+        """
+        found = await self.find(tenant, solve_id)
+        if found.record.request is None or found.record.plan is None:
+            raise ResultErased(f"the texts of {solve_id} were erased")
+        request = request_from(found.record.request)
+        settings = search_settings(request, searchers(found.record.plan))
+        if not any(call.told_seq or call.asked_seq for call in found.calls):
+            return []
+        log = await read_log(self._tree_log, found.record.id)
+        search: Search = replay(settings, log) if log else rebuild(settings, found.calls)
+        return nodes(search, request, found.calls, found.texts)

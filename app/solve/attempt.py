@@ -1,0 +1,249 @@
+"""One upstream call, from its worst case to its charge: hold, intent, call, outcome.
+
+The only retry loop there is. A provider never repeats a request whose bytes may have left, so every
+charge has a journal row of its own. Everything that calls a model is handed `Attempts.complete`.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from app.ids import SolveId
+from app.ledger.journal import CallResult, Intent, TrialPlace
+from app.ledger.ledger import Claim, Ledger
+from app.ledger.postings import Bill, CallState
+from app.ledger.refusals import BudgetExceeded
+from app.money import NanoUSD
+from app.providers.completion import (
+    Completion,
+    CompletionRequest,
+    Message,
+    Provider,
+    ProviderError,
+    ProviderUnavailable,
+)
+from app.solve.meter import Draw, Meter
+from app.solve.plan import Seat
+from app.solve.prompts import fingerprint
+
+ATTEMPTS_MAX: Final = 3
+BACKOFF_S: Final = 0.25
+BYTES_PER_TOKEN: Final = 4
+"""For the one estimate that is ever charged: an answer whose provider reported no usage."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class CallLine:
+    """One journalled attempt, as it appears on the bill. Tokens are None where unreported."""
+
+    op: str
+    attempt: int
+    expert: str
+    expert_version: str
+    model: str
+    price_version: str
+    state: CallState
+    cost: NanoUSD
+    estimated: bool
+    input_tokens: int | None
+    output_tokens: int | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answered call; `cost` includes the attempts that failed before it."""
+
+    op: str
+    call_id: str
+    seat: Seat
+    completion: Completion
+    cost: NanoUSD
+
+
+class CallFailed(ProviderError):
+    """All attempts of a call failed; `cost` is what they cost the tenant."""
+
+    def __init__(self, last: ProviderError, *, call_id: str, cost: NanoUSD) -> None:
+        super().__init__(last.detail, may_have_worked=last.may_have_worked)
+        self.last, self.call_id, self.cost = last, call_id, cost
+
+
+class Attempts:
+    """Makes the calls of one solve. `lines` is what they came to, in the order they ended."""
+
+    def __init__(
+        self,
+        *,
+        claim: Claim,
+        ledger: Ledger,
+        providers: Mapping[str, Provider],
+        meter: Meter,
+        problem: str,
+        seed: int,
+        temperature: float | None,
+        ends_at: float,
+    ) -> None:
+        self.lines: list[CallLine] = []
+        self._claim, self._ledger, self._providers, self._meter = claim, ledger, providers, meter
+        self._problem, self._seed, self._temperature = problem, seed, temperature
+        self._ends_at = ends_at
+
+    async def complete(
+        self,
+        op: str,
+        seat: Seat,
+        messages: Sequence[Message],
+        *,
+        ahead: NanoUSD = NanoUSD(0),
+        trial: TrialPlace | None = None,
+    ) -> Reply:
+        """Get an answer, trying again where that may help.
+
+        A hold too small grows to `ahead` of room. Raises BudgetExceeded or LimitReached before a
+        call that does not fit, and CallFailed when no attempt gave an answer.
+        """
+        spent = NanoUSD(0)
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            intent = self._intent(op, attempt, seat, messages, trial)
+            draw = await self._hold(intent, seat.tokens_max(messages), ahead)
+            try:
+                completion = await self._call(intent, seat, messages)
+            except ProviderError as failure:
+                spent = NanoUSD(spent + await self._book(intent, draw, _failed(failure)))
+                if not await self._try_again(failure, attempt):
+                    raise CallFailed(failure, call_id=intent.call_id, cost=spent) from failure
+            else:
+                result = _answered(completion, seat, messages)
+                spent = NanoUSD(spent + await self._book(intent, draw, result))
+                return Reply(op, intent.call_id, seat, completion, spent)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _hold(self, intent: Intent, tokens_max: int, ahead: NanoUSD) -> Draw:
+        draw = self._meter.draw(intent.max_cost, tokens_max=tokens_max, ahead=ahead)
+        try:
+            await self._ledger.intend(self._claim, intent, grow=draw.grow)
+        except BudgetExceeded:
+            self._meter.undo(draw)
+            if not ahead:
+                raise
+            # A whole round does not fit; this call alone may.
+            return await self._hold(intent, tokens_max, NanoUSD(0))
+        return draw
+
+    async def _call(self, intent: Intent, seat: Seat, messages: Sequence[Message]) -> Completion:
+        expert = seat.expert
+        request = CompletionRequest(
+            model=expert.model,
+            messages=messages,
+            max_output_tokens=seat.max_output_tokens,
+            problem=self._problem,
+            op=intent.op,
+            seed=self._seed,
+            temperature=expert.temperature if self._temperature is None else self._temperature,
+        )
+        return await self._providers[expert.provider].complete(request, deadline_s=self._left_s())
+
+    async def _book(self, intent: Intent, draw: Draw, result: CallResult) -> NanoUSD:
+        # Whatever cancels us now, the money is gone and must be written down first.
+        split = await uninterrupted(self._ledger.settle_call(self._claim, intent, result))
+        cost = NanoUSD(0) if split is None else split.tenant
+        tokens = (result.input_tokens or 0) + (result.output_tokens or 0)
+        self._meter.charge(draw, cost, tokens=tokens)
+        self.lines.append(
+            CallLine(
+                op=intent.op,
+                attempt=intent.attempt,
+                expert=intent.expert,
+                expert_version=intent.expert_version,
+                model=result.returned_model or intent.model,
+                price_version=intent.price_version,
+                state=result.bill.state,
+                cost=cost,
+                estimated=result.bill.billed is None and cost > 0,
+                input_tokens=result.input_tokens,
+                output_tokens=result.output_tokens,
+                error=result.error,
+            )
+        )
+        return cost
+
+    async def _try_again(self, failure: ProviderError, attempt: int) -> bool:
+        if not isinstance(failure, ProviderUnavailable) or attempt == ATTEMPTS_MAX:
+            return False
+        backoff_s = BACKOFF_S * 2**attempt * random.uniform(0.5, 1)  # jitter
+        wait_s = backoff_s if failure.retry_after_s is None else failure.retry_after_s
+        if wait_s >= self._left_s():
+            return False
+        await asyncio.sleep(wait_s)
+        return True
+
+    def _left_s(self) -> float:
+        return max(0.0, self._ends_at - asyncio.get_running_loop().time())
+
+    def _intent(
+        self,
+        op: str,
+        attempt: int,
+        seat: Seat,
+        messages: Sequence[Message],
+        trial: TrialPlace | None,
+    ) -> Intent:
+        return Intent(
+            call_id=call_id(self._claim.solve_id, op, attempt),
+            op=op,
+            attempt=attempt,
+            expert=seat.expert.name,
+            expert_version=seat.expert.version,
+            provider=seat.expert.provider,
+            model=seat.expert.model,
+            price_version=seat.price.version,
+            prompt_sha256=fingerprint(messages),
+            max_cost=seat.worst_case(messages),
+            trial=trial,
+        )
+
+
+def call_id(solve_id: SolveId, op: str, attempt: int) -> str:
+    """The id of a call: the same attempt of the same op is the same call."""
+    return f"{solve_id}:{op}:{attempt}"
+
+
+async def uninterrupted(work: Awaitable[T]) -> T:
+    """Finish `work` even when cancelled meanwhile; the cancellation is raised afterwards."""
+    running = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await running
+        raise
+
+
+def _failed(failure: ProviderError) -> CallResult:
+    bill = Bill(CallState.FAILED, billed=None, may_have_worked=failure.may_have_worked)
+    return CallResult(bill, error=failure.detail[:200])
+
+
+def _answered(completion: Completion, seat: Seat, messages: Sequence[Message]) -> CallResult:
+    usage = completion.usage
+    billed = None if usage is None else seat.price.cost(usage.input_tokens, usage.output_tokens)
+    return CallResult(
+        Bill(CallState.OK, billed=billed, counted=_counted(completion, seat, messages)),
+        input_tokens=None if usage is None else usage.input_tokens,
+        output_tokens=None if usage is None else usage.output_tokens,
+        text=completion.text,
+        finish_reason=completion.finish_reason,
+        returned_model=completion.returned_model,
+        provider_request_id=completion.provider_request_id,
+    )
+
+
+def _counted(completion: Completion, seat: Seat, messages: Sequence[Message]) -> NanoUSD:
+    sent = sum(len(message.content.encode()) for message in messages)
+    received = len(completion.text.encode())
+    sent_tokens = sent // BYTES_PER_TOKEN + seat.expert.template_tokens
+    return seat.price.cost(sent_tokens, -(-received // BYTES_PER_TOKEN))

@@ -1,0 +1,155 @@
+"""The search's shell: a few workers ask the engine, make the call, evaluate, and tell.
+
+The engine decides, in plain code; what waits, costs or fails is here. Every event of the engine
+is appended to the tree's log in the order in which it happened.
+"""
+
+import asyncio
+from dataclasses import replace
+
+from app.ledger.journal import TrialPlace
+from app.ledger.ledger import Ledger
+from app.ledger.refusals import BudgetExceeded, LimitReached
+from app.money import NanoUSD
+from app.providers.completion import Message
+from app.search.codec import encode
+from app.search.search import Search
+from app.search.tree import ROOT
+from app.search.trial import Stop, StopReason, Trial, Wait
+from app.solve.attempt import CallFailed
+from app.solve.plan import Seat, round_cost
+from app.solve.prompts import fresh, refine
+from app.solve.run import Answer, Run
+from app.store.treelog import TreeLog
+
+
+class Explorer:
+    """Runs one search to its end; keeps its tree log and journal in step with the engine."""
+
+    def __init__(self, run: Run, search: Search, *, ledger: Ledger, tree_log: TreeLog) -> None:
+        self._run, self._search = run, search
+        self._ledger, self._tree_log = ledger, tree_log
+        self._seats = {seat.expert.name: seat for seat in run.plan.searchers}
+        self._answers: dict[int, Answer] = {}
+        self._changed = asyncio.Condition()
+        self._appending = asyncio.Lock()
+        self._appended = 0
+        self._refused: BudgetExceeded | LimitReached | None = None
+        self._failure: CallFailed | None = None
+        self._reason: StopReason | None = None
+
+    async def adopt_answers(self) -> None:
+        """Plant the gate's answers, which are paid for, as the tree's first nodes."""
+        for place, answer in enumerate(self._run.answers):
+            if answer.score is None:
+                continue
+            reply = answer.reply
+            node = self._search.adopt(reply.seat.expert.name, answer.score, reply.cost)
+            self._run.answers[place] = self._answers[node] = replace(answer, node=node)
+            await self._journal_tell(reply.call_id, answer.score, reason=None)
+
+    async def explore(self) -> StopReason | BudgetExceeded | LimitReached:
+        """Search until the engine stops or a budget refuses; what ended it.
+
+        Raises the refusal, or the last failure of a provider, when there is no answer at all.
+        """
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(self._run.plan.width):
+                    workers.create_task(self._work())
+        except ExceptionGroup as failures:
+            # One worker failed and the others were cancelled for it: its reason is the reason.
+            raise failures.exceptions[0] from None
+        if not self._run.answers and (cause := self._refused or self._failure) is not None:
+            raise cause
+        ended = self._refused or self._reason
+        assert ended is not None, "workers stop only for a reason"
+        return ended
+
+    async def _work(self) -> None:
+        while (asked := await self._next()) is not None:
+            await self._try(*asked)
+
+    async def _next(self) -> tuple[Trial, TrialPlace] | None:
+        async with self._changed:
+            # Asked under the lock, so that no tell can slip between the question and the wait.
+            while isinstance(step := self._ask(), Wait):
+                await self._changed.wait()
+        if isinstance(step, Stop):
+            self._reason = step.reason
+            return None
+        if step is None:
+            return None
+        place = TrialPlace(step.id, step.parent, asked_seq=len(self._search.log))
+        await self._append_log()
+        return step, place
+
+    def _ask(self) -> Trial | Wait | Stop | None:
+        return self._search.ask() if self._refused is None else None
+
+    async def _try(self, trial: Trial, place: TrialPlace) -> None:
+        seat = self._seats[trial.expert]
+        messages = self._messages(trial, seat)
+        ahead = round_cost(self._run.request, self._run.plan)
+        op = f"t{trial.id}"
+        try:
+            reply = await self._run.attempts.complete(op, seat, messages, ahead=ahead, trial=place)
+        except CallFailed as failure:
+            self._failure = failure
+            await self._abandon(trial, failure.call_id, failure.cost, failure.detail)
+        except (BudgetExceeded, LimitReached) as refusal:
+            # The trial stays open: it was never made, and after a refusal no other will be.
+            self._refused = refusal
+            await self._wake()
+        else:
+            await self._tell(trial, await self._run.evaluate(reply))
+
+    async def _tell(self, trial: Trial, answer: Answer) -> None:
+        reply = answer.reply
+        if answer.score is None:
+            self._run.answers.append(answer)
+            await self._abandon(trial, reply.call_id, reply.cost, "the evaluator gave no score")
+            return
+        node = self._search.tell(trial.id, answer.score, reply.cost)
+        self._answers[node] = told = replace(answer, node=node)
+        self._run.answers.append(told)
+        await self._journal_tell(reply.call_id, answer.score, reason=None)
+
+    async def _abandon(self, trial: Trial, call_id: str, cost: NanoUSD, reason: str) -> None:
+        self._search.abandon(trial.id, cost, reason)
+        await self._journal_tell(call_id, None, reason=reason[:200])
+
+    async def _journal_tell(self, call_id: str, score: float | None, *, reason: str | None) -> None:
+        told_seq = len(self._search.log)
+        await self._append_log()
+        await self._ledger.note_told(
+            self._run.claim, call_id, told_seq=told_seq, score=score, reason=reason
+        )
+        await self._wake()
+
+    async def _append_log(self) -> None:
+        # The lock is fair and nothing waits between an event and its turn here, so events reach the
+        # log in the order in which they happened.
+        async with self._appending:
+            log = self._search.log
+            while self._appended < len(log):
+                event = log[self._appended]
+                await self._tree_log.append(
+                    self._run.claim.solve_id,
+                    token=self._run.claim.token,
+                    seq=event.seq,
+                    event=encode(event),
+                )
+                self._appended += 1
+
+    async def _wake(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _messages(self, trial: Trial, seat: Seat) -> list[Message]:
+        request = self._run.request
+        if trial.parent == ROOT:
+            return fresh(request, seat.expert)
+        parent = self._answers[trial.parent]
+        feedback = "" if parent.evaluation is None else parent.evaluation.feedback
+        return refine(request, seat.expert, answer=parent.text, feedback=feedback)

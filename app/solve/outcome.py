@@ -1,0 +1,231 @@
+"""How a run ended, and what its caller is told: pure assembly of what the run left behind."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.errors import GatewayError
+from app.gate.gate import Route
+from app.ledger.refusals import BudgetExceeded, LimitReached
+from app.money import NanoUSD
+from app.providers.completion import FinishReason
+from app.search.search import Search
+from app.search.tree import ROOT
+from app.search.trial import StopReason
+from app.solve.attempt import CallFailed
+from app.solve.plan import Seat
+from app.solve.report import (
+    DecisionFacts,
+    ErrorFacts,
+    EvaluationFacts,
+    EvaluationItem,
+    LineageFacts,
+    SearchFacts,
+    Solved,
+    Status,
+    TimingFacts,
+)
+from app.solve.request import OnExhausted
+from app.solve.run import Answer, Run
+
+ANSWER: str = "answer"
+"""The name of the text that a solve returned."""
+
+
+class DeadlineWithoutAnswer(GatewayError):
+    """The time was up before any answer had arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a run ended.
+
+    `incomplete` is the reason shown when it ended early, `error` the one without any answer.
+    """
+
+    stop_reason: str | None
+    incomplete: str | None = None
+    error: GatewayError | None = None
+    cancelled: bool = False
+
+
+class InternalError(GatewayError):
+    """A fault of the gateway; what was spent is settled all the same."""
+
+
+DONE = Cause("single")
+BROKEN = Cause(
+    None, "internal_error", InternalError("the gateway failed; its operator can see why")
+)
+CANCELLED = Cause("cancelled", cancelled=True)
+DEADLINE = Cause("deadline", "deadline", DeadlineWithoutAnswer("the deadline passed first"))
+
+
+def refused(refusal: BudgetExceeded | LimitReached) -> Cause:
+    """A budget had no room for the next call."""
+    return Cause("budget", "budget_exhausted", refusal)
+
+
+def upstream(failure: CallFailed) -> Cause:
+    """No provider gave an answer."""
+    return Cause(None, "upstream_degraded", failure.last)
+
+
+def searched(ended: StopReason | BudgetExceeded | LimitReached) -> Cause:
+    """A search ended by itself or by its budget."""
+    match ended:
+        case BudgetExceeded() | LimitReached():
+            return refused(ended)
+        case StopReason.MAX_NODES:
+            return Cause(ended, "max_nodes")
+        case StopReason.EXPERTS_FAILED:
+            return Cause(ended, "upstream_degraded")
+        case StopReason.TARGET_SCORE | StopReason.PATIENCE:
+            return Cause(ended)
+
+
+def conclude(run: Run, cause: Cause) -> tuple[Solved, Mapping[str, str]]:
+    """The result, and the texts to keep beside it."""
+    best = run.best
+    status, incomplete = _status(run, cause, best)
+    failed = status is Status.FAILED and cause.error is not None
+    ended_at_s = time.time()
+    solved = Solved(
+        id=run.claim.solve_id,
+        created_at=int(run.started_at_s),
+        completed_at=int(ended_at_s),
+        status=status,
+        incomplete_reason=incomplete,
+        error=_error(cause.error) if failed else None,
+        stop_reason=cause.stop_reason,
+        decision=_decision(run),
+        confidence=_confidence(run, best),
+        search=None if run.search is None else _search(run, run.search),
+        evaluation=_evaluation(run, best),
+        calls=tuple(run.attempts.lines),
+        cap=run.plan.cap,
+        limited_by=_limited_by(cause),
+        single_baseline=_single_baseline(run),
+        strong_baseline=_strong_baseline(run),
+        timing=TimingFacts(run.gate_ms, run.search_ms, (ended_at_s - run.started_at_s) * 1000),
+        lineage=_lineage(run, best),
+        metadata=run.request.metadata,
+    )
+    return solved, {} if best is None else {ANSWER: best.text}
+
+
+def _status(run: Run, cause: Cause, best: Answer | None) -> tuple[Status, str | None]:
+    if cause.cancelled:
+        return Status.CANCELLED, None
+    exhausted = cause.incomplete == "budget_exhausted"
+    if best is None or (exhausted and run.request.limits.on_exhausted is OnExhausted.FAIL):
+        return Status.FAILED, None
+    if cause.incomplete is not None:
+        return Status.INCOMPLETE, cause.incomplete
+    if best.reply.completion.finish_reason is FinishReason.LENGTH:
+        return Status.INCOMPLETE, "max_output_tokens"
+    return Status.COMPLETED, None
+
+
+def _error(error: GatewayError | None) -> ErrorFacts | None:
+    return None if error is None else ErrorFacts(type(error).__name__, str(error))
+
+
+def _limited_by(cause: Cause) -> str:
+    # The bound that ended it; where none did, the request's own cap is the nearest.
+    match cause.error:
+        case BudgetExceeded(scope=scope):
+            return scope
+        case LimitReached(limit=limit):
+            return limit
+        case _:
+            return "request"
+
+
+def _decision(run: Run) -> DecisionFacts | None:
+    made = run.decision
+    if made is None:
+        return None
+    return DecisionFacts(
+        route=made.route,
+        reason=made.reason,
+        because=tuple(made.because),
+        gate_version=made.gate_version,
+        opinion_bought=made.opinion_bought,
+        opinion_agrees=made.opinion_agrees,
+    )
+
+
+def _confidence(run: Run, best: Answer | None) -> float | None:
+    # Only a verifier knows; what the gate has not learned yet is not made up.
+    panel = run.request.panel
+    if best is None or panel is None or not panel.is_decisive or best.score is None:
+        return None
+    return 1.0 if best.score >= run.request.search.target_score else 0.0
+
+
+def _evaluation(run: Run, best: Answer | None) -> EvaluationFacts | None:
+    if best is None or best.evaluation is None or run.request.panel is None:
+        return None
+    made = best.evaluation
+    items = tuple(
+        EvaluationItem(said.id, said.type, said.score, said.ms, said.error) for said in made.items
+    )
+    return EvaluationFacts(made.score, made.passed, run.request.panel.combine, items)
+
+
+def _search(run: Run, search: Search) -> SearchFacts:
+    asked = [node for node in search.nodes if node.trial_id is not None]
+    fresh = sum(node.parent == ROOT for node in asked)
+    best = search.best
+    return SearchFacts(
+        algorithm=run.request.search.algorithm,
+        nodes=len(search.nodes),
+        max_depth=max((node.depth for node in search.nodes), default=0),
+        best_node=best,
+        best_score=None if best is None else search.nodes[best - 1].score,
+        fresh=fresh,
+        refine=len(asked) - fresh,
+        failed=sum(line.state == "failed" for line in run.attempts.lines),
+    )
+
+
+def _lineage(run: Run, best: Answer | None) -> LineageFacts:
+    if best is None or best.node is None or run.search is None:
+        seat = None if best is None else best.reply.seat
+        return LineageFacts((), _names([] if seat is None else [seat]), _op(best), run.request.seed)
+    path: list[int] = []
+    node = best.node
+    while node != ROOT:
+        path.append(node)
+        node = run.search.nodes[node - 1].parent
+    path.reverse()
+    experts = [run.search.nodes[step - 1].expert for step in path]
+    seats = {seat.expert.name: seat for seat in (*run.plan.searchers, run.plan.first)}
+    return LineageFacts(
+        (ROOT, *path), _names([seats[name] for name in experts]), _op(best), run.request.seed
+    )
+
+
+def _names(seats: list[Seat]) -> tuple[str, ...]:
+    return tuple(f"{seat.expert.name}@{seat.expert.version}" for seat in seats)
+
+
+def _op(best: Answer | None) -> str | None:
+    return None if best is None else best.reply.op
+
+
+def _single_baseline(run: Run) -> NanoUSD | None:
+    lines = [line for line in run.attempts.lines if line.op == "gate.first"]
+    return NanoUSD(sum(line.cost for line in lines)) if lines else None
+
+
+def _strong_baseline(run: Run) -> NanoUSD | None:
+    # What one strong call of the first answer's length would have cost.
+    strong = run.plan.strong
+    first = next((a for a in run.answers if a.reply.op == "gate.first"), None)
+    usage = None if first is None else first.reply.completion.usage
+    if strong is None or usage is None or (run.decision and run.decision.route is Route.STRONG):
+        lines = [line.cost for line in run.attempts.lines if line.op == "strong"]
+        return NanoUSD(sum(lines)) if lines else None
+    return strong.price.cost(usage.input_tokens, usage.output_tokens)

@@ -1,0 +1,196 @@
+"""What a solve may do, and what it holds at first. Pure: no call, no clock, no database.
+
+A cap below the worst case narrows the answers before it refuses: `max_output_tokens` shrinks,
+though never below what a usable answer needs; a search loses the experts that no longer fit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from app.errors import GatewayError, InvalidRequest
+from app.gate.gate import SecondOpinion
+from app.ledger.price import Price
+from app.ledger.refusals import BudgetExceeded
+from app.money import NanoUSD
+from app.providers.completion import Message
+from app.solve.prompts import fresh, input_tokens_max
+from app.solve.request import OUTPUT_TOKENS_DEFAULT, Mode, SolveRequest
+from app.tenants.policy import Expert, Policy
+
+OUTPUT_TOKENS_MIN: Final = 256
+"""A cap never shrinks an answer below this (or below the expert's own ceiling, where lower)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """An expert at its price, and how much it may write in this solve."""
+
+    expert: Expert
+    price: Price
+    max_output_tokens: int
+
+    def worst_case(self, messages: Sequence[Message]) -> NanoUSD:
+        """The most that a call with these messages can cost."""
+        bound = input_tokens_max(messages, self.expert.template_tokens)
+        return self.price.worst_case(bound, self.max_output_tokens)
+
+    def tokens_max(self, messages: Sequence[Message]) -> int:
+        """The most tokens that a call with these messages can use."""
+        return input_tokens_max(messages, self.expert.template_tokens) + self.max_output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The seats and bounds of one solve; `strong` is None when the cap has no room for it."""
+
+    first: Seat
+    second: Seat
+    strong: Seat | None
+    searchers: tuple[Seat, ...]
+    value: NanoUSD
+    cap: NanoUSD
+    first_hold: NanoUSD
+    width: int
+    deadline_s: float
+
+
+class ExpertNotAllowed(GatewayError):
+    """The tenant's policy does not include an expert that the request names."""
+
+    def __init__(self, name: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"expert {name!r} is not allowed here; allowed: {', '.join(allowed)}")
+        self.name = name
+
+
+def make(
+    request: SolveRequest,
+    policy: Policy,
+    bench: Mapping[str, tuple[Expert, Price]],
+    *,
+    available: NanoUSD | None = None,
+) -> Plan:
+    """The plan of a request under a policy.
+
+    `available` is what the tenant's budgets still allow, where they have been found to be the
+    tighter bound. Raises BudgetExceeded when not even one narrowed call fits, ExpertNotAllowed for
+    an expert outside the policy, InvalidRequest for a search that nothing could score.
+    """
+    if request.mode is Mode.SEARCH and request.panel is None:
+        raise InvalidRequest("evaluators", "a search needs at least one evaluator to climb by")
+    seats = _Seats(request, bench, _cap(request, policy, available), _choose(request, policy))
+    first = seats.narrowed(_default(request, policy))
+    searchers = tuple(filter(None, map(seats.fitting, seats.searchers(policy))))
+    width = request.search.concurrency or policy.concurrency
+    plan = Plan(
+        first=first,
+        second=seats.fitting(seats.role(policy.second_opinion_expert)) or first,
+        strong=seats.fitting(seats.role(policy.strong_expert)),
+        searchers=searchers,
+        value=policy.value if request.gate.value is None else request.gate.value,
+        cap=seats.cap,
+        first_hold=NanoUSD(0),
+        width=width,
+        deadline_s=_deadline_s(request, policy),
+    )
+    if request.mode is Mode.SEARCH and not searchers:
+        raise BudgetExceeded("request", seats.floor_cost(first.expert.name), seats.cap)
+    return replace(plan, first_hold=_first_hold(request, plan))
+
+
+def round_cost(request: SolveRequest, plan: Plan) -> NanoUSD:
+    """The worst case of one fresh call by each worker: what a search holds ahead."""
+    dearest = max((s.worst_case(fresh(request, s.expert)) for s in plan.searchers), default=0)
+    return NanoUSD(dearest * plan.width)
+
+
+def _first_hold(request: SolveRequest, plan: Plan) -> NanoUSD:
+    if request.mode is Mode.SEARCH:
+        return NanoUSD(min(plan.cap, round_cost(request, plan)))
+    first = plan.first.worst_case(fresh(request, plan.first.expert))
+    if request.mode is Mode.SINGLE or not may_buy_opinion(request):
+        return first
+    second = plan.second.worst_case(fresh(request, plan.second.expert))
+    return NanoUSD(min(plan.cap, first + second))
+
+
+def may_buy_opinion(request: SolveRequest) -> bool:
+    """Whether the gate could ask for a second opinion: never where a score decides."""
+    wanted = request.gate.second_opinion is not SecondOpinion.NEVER
+    return wanted and not (request.panel is not None and request.panel.is_decisive)
+
+
+def _cap(request: SolveRequest, policy: Policy, available: NanoUSD | None) -> NanoUSD:
+    default = policy.search_cap if request.mode is Mode.SEARCH else policy.auto_cap
+    asked = default if request.limits.max_cost is None else request.limits.max_cost
+    return asked if available is None else NanoUSD(min(asked, available))
+
+
+def _deadline_s(request: SolveRequest, policy: Policy) -> float:
+    asked = request.limits.deadline_ms
+    return policy.deadline_s if asked is None else min(asked / 1000, policy.deadline_s)
+
+
+def _choose(request: SolveRequest, policy: Policy) -> Sequence[str]:
+    allowed = sorted(policy.allowed())
+    for name in request.experts or ():
+        if name not in allowed:
+            raise ExpertNotAllowed(name, allowed)
+    return request.experts or allowed
+
+
+def _default(request: SolveRequest, policy: Policy) -> str:
+    if request.experts is None or policy.default_expert in request.experts:
+        return policy.default_expert
+    return request.experts[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seats:
+    """Seats experts within a cap."""
+
+    request: SolveRequest
+    bench: Mapping[str, tuple[Expert, Price]]
+    cap: NanoUSD
+    chosen: Sequence[str]
+
+    def role(self, name: str) -> str | None:
+        """The expert of a role, unless the request's allow-list leaves it out."""
+        return name if name in self.chosen else None
+
+    def searchers(self, policy: Policy) -> Sequence[str]:
+        """The experts a search chooses among; the caller's list where it names one."""
+        return self.request.experts or policy.search_experts
+
+    def fitting(self, name: str | None) -> Seat | None:
+        """The expert's seat, narrowed to the cap; None where it does not fit."""
+        if name is None:
+            return None
+        expert, price = self.bench[name]
+        wanted = min(
+            self.request.max_output_tokens or OUTPUT_TOKENS_DEFAULT, expert.max_output_tokens
+        )
+        floor = min(wanted, OUTPUT_TOKENS_MIN)
+        seat = Seat(expert, price, wanted)
+        messages = fresh(self.request, expert)
+        if seat.worst_case(messages) <= self.cap:
+            return seat
+        spare = self.cap - replace(seat, max_output_tokens=0).worst_case(messages)
+        affordable = spare * 1_000_000 // price.output if spare > 0 and price.output else 0
+        return replace(seat, max_output_tokens=affordable) if affordable >= floor else None
+
+    def narrowed(self, name: str) -> Seat:
+        """The expert's seat. Raises BudgetExceeded when not even a short answer fits."""
+        seat = self.fitting(name)
+        if seat is None:
+            raise BudgetExceeded("request", self.floor_cost(name), self.cap)
+        return seat
+
+    def floor_cost(self, name: str) -> NanoUSD:
+        """The worst case of the shortest call worth making."""
+        expert, price = self.bench[name]
+        wanted = min(
+            self.request.max_output_tokens or OUTPUT_TOKENS_DEFAULT, expert.max_output_tokens
+        )
+        shortest = Seat(expert, price, min(wanted, OUTPUT_TOKENS_MIN))
+        return shortest.worst_case(fresh(self.request, expert))

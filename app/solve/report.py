@@ -1,0 +1,133 @@
+"""How a solve ended, as facts: what the API shows, what is stored, and what a replay compares.
+
+Everything but the texts, which are kept apart. Amounts are nano-dollars, times are Unix seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from app.gate.gate import Route
+from app.money import NanoUSD
+from app.solve.attempt import CallLine
+
+
+class Status(StrEnum):
+    """The last state of a solve; `incomplete` carries the best answer so far."""
+
+    COMPLETED = "completed"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFacts:
+    """The refusal that left a solve without an answer: its kind, and its message."""
+
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFacts:
+    """What the gate decided and why; probabilities are absent until the gate has learned any."""
+
+    route: Route
+    reason: str
+    because: tuple[str, ...]
+    gate_version: str | None
+    opinion_bought: bool
+    opinion_agrees: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFacts:
+    """The tree in figures; calls are counted by what they were for."""
+
+    algorithm: str
+    nodes: int
+    max_depth: int
+    best_node: int | None
+    best_score: float | None
+    fresh: int
+    refine: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationItem:
+    """One evaluator's score of the answer that was returned; what it said of it is a text."""
+
+    id: str
+    type: str
+    score: float | None
+    ms: float
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationFacts:
+    """What the evaluators made of the answer that was returned."""
+
+    score: float | None
+    passed: bool | None
+    combine: str
+    items: tuple[EvaluationItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LineageFacts:
+    """Where the answer came from: its node's path from the root, and each node's expert."""
+
+    path: tuple[int, ...]
+    experts: tuple[str, ...]
+    op: str | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimingFacts:
+    """Milliseconds of each phase; None for a phase that did not happen."""
+
+    gate_ms: float | None
+    search_ms: float | None
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """The result of one solve."""
+
+    id: str
+    created_at: int
+    completed_at: int
+    status: Status
+    incomplete_reason: str | None
+    error: ErrorFacts | None
+    stop_reason: str | None
+    decision: DecisionFacts | None
+    confidence: float | None
+    search: SearchFacts | None
+    evaluation: EvaluationFacts | None
+    calls: tuple[CallLine, ...]
+    cap: NanoUSD
+    limited_by: str
+    single_baseline: NanoUSD | None
+    strong_baseline: NanoUSD | None
+    timing: TimingFacts
+    lineage: LineageFacts
+    metadata: Mapping[str, str]
+
+    @property
+    def spent(self) -> NanoUSD:
+        """What the solve cost its tenant."""
+        return NanoUSD(sum(line.cost for line in self.calls))
+
+
+def solved_from(document: Mapping[str, Any]) -> Solved:
+    """The result that `to_document` was given."""
+    return msgspec.convert(document, Solved)

@@ -1,0 +1,122 @@
+"""A solve as it was asked for: parsed, bounded, and free of anything about HTTP.
+
+Frozen values that convert to a JSON document and back without loss, so that a run can start again
+from what was stored.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from app.answers.extract import Extract
+from app.evaluators.specs import PanelSpec
+from app.gate.gate import SecondOpinion
+from app.money import NanoUSD
+from app.search.settings import Algorithm
+
+OUTPUT_TOKENS_DEFAULT: Final = 4096
+
+
+class Mode(StrEnum):
+    """Who decides how deep to think: the gate, or the caller."""
+
+    AUTO = "auto"
+    SINGLE = "single"
+    SEARCH = "search"
+
+
+class OnExhausted(StrEnum):
+    """What a budget that ends a solve early makes of the best answer so far."""
+
+    RETURN_BEST = "return_best"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of the problem's conversation."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateOptions:
+    """`value` is V, the price of a wrong answer; None takes the policy's."""
+
+    value: NanoUSD | None = None
+    second_opinion: SecondOpinion = SecondOpinion.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """Bounds of a tree search; `concurrency` None takes the policy's."""
+
+    algorithm: Algorithm = Algorithm.AB_MCTS_A
+    max_nodes: int = 16
+    max_depth: int = 8
+    concurrency: int | None = None
+    target_score: float = 1.0
+    patience: int = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The caller's own bounds; None leaves the policy's or none."""
+
+    max_cost: NanoUSD | None = None
+    max_total_tokens: int | None = None
+    max_calls: int | None = None
+    deadline_ms: int | None = None
+    on_exhausted: OnExhausted = OnExhausted.RETURN_BEST
+
+
+@dataclass(frozen=True, slots=True)
+class SolveRequest:
+    """Everything a run needs to know of what the caller wants. `seed` fixes every draw."""
+
+    turns: tuple[Turn, ...]
+    seed: int
+    instructions: str | None = None
+    mode: Mode = Mode.AUTO
+    experts: tuple[str, ...] | None = None
+    gate: GateOptions = field(default_factory=GateOptions)
+    search: SearchOptions = field(default_factory=SearchOptions)
+    panel: PanelSpec | None = None
+    limits: Limits = field(default_factory=Limits)
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    extract: Extract | None = None
+    store: bool = True
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def problem(self) -> str:
+        """The caller's own words: what recorded answers are keyed by and evaluators are shown."""
+        return self.turns[-1].text
+
+
+def to_document(value: object) -> dict[str, Any]:
+    """A JSON document of a request, a plan or a result."""
+    document: dict[str, Any] = msgspec.to_builtins(value, enc_hook=_encode)
+    return document
+
+
+def request_from(document: Mapping[str, Any]) -> SolveRequest:
+    """The request that `to_document` was given."""
+    return msgspec.convert(document, SolveRequest, dec_hook=_decode)
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, PanelSpec):
+        return value.model_dump(mode="json")
+    raise NotImplementedError(type(value))
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is PanelSpec:
+        return PanelSpec.model_validate(value)
+    raise NotImplementedError(kind)

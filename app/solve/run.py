@@ -1,0 +1,105 @@
+"""What the steps of one run share: the request, its plan, its meter, and the answers so far.
+
+The answers outlive whatever stops the run, so that a deadline, a budget or a failing provider still
+leaves the best answer that was paid for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.answers.extract import extract
+from app.evaluators.evaluation import Candidate
+from app.evaluators.panel import Panel, PanelEvaluation
+from app.gate.gate import Route
+from app.ledger.ledger import Claim
+from app.providers.completion import FinishReason
+from app.search.search import Search
+from app.solve.attempt import Attempts, Reply
+from app.solve.meter import Meter
+from app.solve.plan import Plan, Seat
+from app.solve.prompts import fresh
+from app.solve.request import SolveRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply, the answer read from it (None: unreadable), and what the evaluators made of it."""
+
+    reply: Reply
+    answer: str | None
+    evaluation: PanelEvaluation | None = None
+    node: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The whole reply."""
+        return self.reply.completion.text
+
+    @property
+    def well_formed(self) -> bool:
+        """Whether the reply was not cut short and an answer could be read from it."""
+        return self.answer is not None and self.reply.completion.finish_reason is FinishReason.STOP
+
+    @property
+    def score(self) -> float | None:
+        """In [0, 1]; None where nothing scored it."""
+        return None if self.evaluation is None else self.evaluation.score
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the gate decided, and why, in words a caller can read."""
+
+    route: Route
+    reason: str
+    because: Sequence[str]
+    gate_version: str | None = None
+    opinion_bought: bool = False
+    opinion_agrees: bool | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a solve. `chosen` is set where the route itself picks the answer."""
+
+    claim: Claim
+    request: SolveRequest
+    plan: Plan
+    meter: Meter
+    attempts: Attempts
+    panel: Panel | None
+    started_at_s: float
+    answers: list[Answer] = field(default_factory=list[Answer])
+    decision: Decision | None = None
+    chosen: Answer | None = None
+    search: Search | None = None
+    gate_ms: float | None = None
+    search_ms: float | None = None
+
+    async def ask(self, op: str, seat: Seat) -> Answer:
+        """A fresh answer from a seat, evaluated, and kept among the answers."""
+        reply = await self.attempts.complete(op, seat, fresh(self.request, seat.expert))
+        answer = await self.evaluate(reply)
+        self.answers.append(answer)
+        return answer
+
+    async def evaluate(self, reply: Reply) -> Answer:
+        """Read the answer out of a reply and score it, if there is anything to score it with."""
+        text = reply.completion.text
+        answer = extract(text, self.request.extract)
+        if self.panel is None:
+            return Answer(reply, answer)
+        candidate = Candidate(self.request.problem, text, answer)
+        return Answer(reply, answer, await self.panel.evaluate(candidate))
+
+    @property
+    def best(self) -> Answer | None:
+        """The answer to return if the run ended now."""
+        if self.chosen is not None:
+            return self.chosen
+        # The first of the best: a later answer must be better to replace one that already stood.
+        return max(self.answers, key=_rank, default=None)
+
+
+def _rank(answer: Answer) -> tuple[float, bool]:
+    return (-1.0 if answer.score is None else answer.score, answer.well_formed)

@@ -1,0 +1,141 @@
+"""A solve's tree as a reader sees it: the search's log joined with what the journal knows.
+
+The log is read from the tree store while that has it, and otherwise rebuilt from the journal, which
+never forgets; both give the same tree.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.answers.extract import extract
+from app.ids import SolveId
+from app.ledger.journal import text_name
+from app.ledger.postings import CallState
+from app.ledger.records import CallRecord
+from app.money import NanoUSD
+from app.search.codec import decode
+from app.search.events import Abandoned, Adopted, Asked, Event, Told
+from app.search.search import Search
+from app.search.settings import SearchSettings
+from app.search.tree import ROOT
+from app.search.trial import Trial
+from app.solve.request import SolveRequest
+from app.store.treelog import TreeLog
+
+
+@dataclass(frozen=True, slots=True)
+class TreeNode:
+    """An answered trial. `text` and `answer` are None once the texts were erased."""
+
+    id: int
+    parent: int
+    depth: int
+    op: str
+    expert: str
+    score: float
+    cost: NanoUSD
+    input_tokens: int | None
+    output_tokens: int | None
+    text: str | None
+    answer: str | None
+
+
+async def read_log(tree_log: TreeLog, solve_id: SolveId) -> list[Event]:
+    """The log as the tree store has it; empty when it has none."""
+    return [decode(record) for record in await tree_log.read(solve_id)]
+
+
+def search_settings(request: SolveRequest, experts: Sequence[str]) -> SearchSettings:
+    """The engine's settings for a request and the experts that its plan seated."""
+    options = request.search
+    return SearchSettings(
+        experts=tuple(experts),
+        seed=request.seed,
+        algorithm=options.algorithm,
+        max_nodes=options.max_nodes,
+        max_depth=options.max_depth,
+        target_score=options.target_score,
+        patience=options.patience,
+    )
+
+
+def rebuild(settings: SearchSettings, calls: Sequence[CallRecord]) -> Search:
+    """The search, from the journal alone.
+
+    The journal numbers every event but for asks whose call was never made (the budget refused it);
+    the engine repeats those by itself, since it draws from nothing but seed and number.
+    """
+    search = Search(settings)
+    for event in sorted(_events(calls), key=lambda event: event.seq):
+        while len(search.log) + 1 < event.seq and isinstance(search.ask(), Trial):
+            pass
+        search.apply(_placed(search, event))
+    return search
+
+
+def nodes(
+    search: Search, request: SolveRequest, calls: Sequence[CallRecord], texts: Mapping[str, str]
+) -> list[TreeNode]:
+    """The tree's nodes with their calls and texts, in order of telling."""
+    by_ask = {call.ask: call for call in calls if call.state is CallState.OK and call.ask}
+    adopted = [c for c in calls if c.state is CallState.OK and c.told_seq and c.ask is None]
+    sources = iter(sorted(adopted, key=lambda call: call.told_seq or 0))
+    made: list[TreeNode] = []
+    for node in search.nodes:
+        call = next(sources) if node.trial_id is None else by_ask[node.trial_id]
+        text = texts.get(text_name(call.op))
+        made.append(
+            TreeNode(
+                id=node.id,
+                parent=node.parent,
+                depth=node.depth,
+                op=call.op,
+                expert=node.expert,
+                score=node.score,
+                cost=NanoUSD(node.cost),
+                input_tokens=call.input_tokens,
+                output_tokens=call.output_tokens,
+                text=text,
+                answer=None if text is None else extract(text, request.extract),
+            )
+        )
+    return made
+
+
+def searchers(plan: Mapping[str, Any]) -> list[str]:
+    """The experts of a stored plan's search."""
+    return [seat["expert"]["name"] for seat in plan["searchers"]]
+
+
+def _events(calls: Sequence[CallRecord]) -> list[Event]:
+    events: list[Event] = []
+    asked: set[int] = set()
+    for call in calls:
+        if call.asked_seq is not None and call.ask is not None and call.ask not in asked:
+            asked.add(call.ask)
+            trial = Trial(call.ask, call.parent or ROOT, call.expert, depth=0)
+            events.append(Asked(call.asked_seq, trial))
+        if call.told_seq is None:
+            continue
+        cost = sum(other.cost for other in calls if other.op == call.op)
+        events.append(_told(call, call.told_seq, cost))
+    return events
+
+
+def _placed(search: Search, event: Event) -> Event:
+    # The journal knows a trial's parent; how deep that lies is the tree's to say.
+    if not isinstance(event, Asked):
+        return event
+    parent = event.trial.parent
+    depth = 1 if parent == ROOT else search.nodes[parent - 1].depth + 1
+    return Asked(event.seq, replace(event.trial, depth=depth))
+
+
+def _told(call: CallRecord, seq: int, cost: int) -> Event:
+    if call.score is None:
+        assert call.ask is not None, "only a trial can be abandoned"
+        return Abandoned(seq, call.ask, cost, call.abandoned or "")
+    if call.ask is None:
+        return Adopted(seq, call.expert, call.score, cost)
+    return Told(seq, call.ask, call.score, cost)
