@@ -1,0 +1,22 @@
+"""Who is asking: a bearer key, checked before anything else is read."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.api.state import services
+from app.tenants.directory import Tenant, Unauthenticated
+
+SCHEME = "bearer"
+
+
+async def authenticate(request: Request) -> Tenant:
+    """The tenant of the request's key. Raises Unauthenticated."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != SCHEME or not key:
+        raise Unauthenticated
+    return await services(request).directory.authenticate(key.strip())
+
+
+Authenticated = Annotated[Tenant, Depends(authenticate)]
+"""A route that takes one of these is closed to everybody without a key."""

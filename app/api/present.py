@@ -1,0 +1,216 @@
+"""Results as the documents of the HTTP contract. Pure: facts in, JSON-able values out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app import __version__
+from app.ledger.records import CallRecord, SolveRecord
+from app.money import NanoUSD, to_usd
+from app.solve.attempt import CallLine
+from app.solve.outcome import ANSWER
+from app.solve.report import (
+    DecisionFacts,
+    EvaluationFacts,
+    SearchFacts,
+    Solved,
+    Status,
+)
+
+JUDGE_MARK = ".judge."
+
+
+def solve_document(solved: Solved, text: str | None) -> dict[str, Any]:
+    """The solve object of a finished solve; `text` is None where there is none or it was erased."""
+    return {
+        "id": solved.id,
+        "object": "solve",
+        "created_at": solved.created_at,
+        "completed_at": solved.completed_at,
+        "status": solved.status,
+        "incomplete_details": _incomplete(solved),
+        "error": _error(solved),
+        "output_text": text,
+        "output": [] if text is None else [_message(text)],
+        "decision": None if solved.decision is None else _decision(solved.decision),
+        "confidence": solved.confidence,
+        "stop_reason": solved.stop_reason,
+        "search": None if solved.search is None else _search(solved.search),
+        "evaluation": None if solved.evaluation is None else _evaluation(solved.evaluation),
+        "usage": _usage(solved.calls),
+        "cost": _cost(solved),
+        "budget": {
+            "max_cost_usd": to_usd(solved.cap),
+            "spent_usd": to_usd(solved.spent),
+            "limited_by": solved.limited_by,
+        },
+        "timing": {
+            "gate_ms": _ms(solved.timing.gate_ms),
+            "search_ms": _ms(solved.timing.search_ms),
+            "total_ms": _ms(solved.timing.total_ms),
+        },
+        "lineage": {
+            "path": list(solved.lineage.path),
+            "experts": list(solved.lineage.experts),
+            "op": solved.lineage.op,
+            "seed": solved.lineage.seed,
+            "gateway": __version__,
+        },
+        "links": links(solved.id),
+        "metadata": dict(solved.metadata),
+    }
+
+
+def running_document(record: SolveRecord) -> dict[str, Any]:
+    """The solve object of one that has not ended."""
+    return {
+        "id": record.id,
+        "object": "solve",
+        "created_at": int(record.created_at.timestamp()),
+        "completed_at": None,
+        "status": record.state,
+        "budget": {"max_cost_usd": to_usd(record.cap), "spent_usd": to_usd(record.posted)},
+        "links": links(record.id),
+    }
+
+
+def candidates(calls: Sequence[CallRecord], texts: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Every answer that was paid for; `text` is None once it has been erased."""
+    return [
+        {
+            "op": call.op,
+            "expert": call.expert,
+            "score": call.score,
+            "cost_usd": to_usd(call.cost),
+            "text": texts.get(f"call:{call.op}"),
+        }
+        for call in calls
+        if call.state == "ok"
+    ]
+
+
+def links(solve_id: str) -> dict[str, str]:
+    """Where to read on."""
+    return {"self": f"/v1/solves/{solve_id}", "tree": f"/v1/solves/{solve_id}/tree"}
+
+
+def stored_text(texts: Mapping[str, str]) -> str | None:
+    """The text of the answer among a solve's texts."""
+    return texts.get(ANSWER)
+
+
+def _message(text: str) -> dict[str, Any]:
+    part = {"type": "output_text", "text": text}
+    return {"type": "message", "role": "assistant", "content": [part]}
+
+
+def _incomplete(solved: Solved) -> dict[str, str] | None:
+    return None if solved.incomplete_reason is None else {"reason": solved.incomplete_reason}
+
+
+def _error(solved: Solved) -> dict[str, str] | None:
+    if solved.status is not Status.FAILED or solved.error is None:
+        return None
+    return {"kind": solved.error.kind, "message": solved.error.detail}
+
+
+def _decision(made: DecisionFacts) -> dict[str, Any]:
+    return {
+        "route": made.route,
+        "reason": made.reason,
+        "p_single": None,
+        "p_alternative": None,
+        "expected_gain_usd": None,
+        "second_opinion": {"bought": made.opinion_bought, "agree": made.opinion_agrees},
+        "top_reasons": list(made.because),
+        "certificate": None,
+        "gate_version": made.gate_version,
+        "propensity": 1.0,
+    }
+
+
+def _search(facts: SearchFacts) -> dict[str, Any]:
+    return {
+        "algorithm": facts.algorithm,
+        "nodes": facts.nodes,
+        "max_depth": facts.max_depth,
+        "best_node": facts.best_node,
+        "best_score": facts.best_score,
+        "calls": {"fresh": facts.fresh, "refine": facts.refine, "failed": facts.failed},
+    }
+
+
+def _evaluation(facts: EvaluationFacts) -> dict[str, Any]:
+    return {
+        "score": facts.score,
+        "passed": facts.passed,
+        "combine": facts.combine,
+        "items": [
+            {
+                "id": item.id,
+                "type": item.type,
+                "score": item.score,
+                "ms": round(item.ms, 3),
+                "error": item.error,
+            }
+            for item in facts.items
+        ],
+    }
+
+
+def _usage(calls: Sequence[CallLine]) -> dict[str, Any]:
+    experts = sorted({line.expert for line in calls})
+    total_in = sum(line.input_tokens or 0 for line in calls)
+    total_out = sum(line.output_tokens or 0 for line in calls)
+    return {
+        "input_tokens": total_in,
+        "output_tokens": total_out,
+        "total_tokens": total_in + total_out,
+        "by_expert": [
+            _expert_usage(expert, [line for line in calls if line.expert == expert])
+            for expert in experts
+        ],
+        "unreported_calls": sum(line.state == "ok" and line.input_tokens is None for line in calls),
+    }
+
+
+def _expert_usage(expert: str, calls: Sequence[CallLine]) -> dict[str, Any]:
+    return {
+        "expert": expert,
+        "calls": len(calls),
+        "input_tokens": sum(line.input_tokens or 0 for line in calls),
+        "output_tokens": sum(line.output_tokens or 0 for line in calls),
+        "cost_usd": _sum(calls),
+    }
+
+
+def _cost(solved: Solved) -> dict[str, Any]:
+    calls = solved.calls
+    gate = [line for line in calls if line.op == "gate.second"]
+    judged = [line for line in calls if JUDGE_MARK in line.op]
+    made = [line for line in calls if line not in gate and line not in judged]
+    wasted = [line for line in calls if line.state != "ok"]
+    return {
+        "total_usd": to_usd(solved.spent),
+        "gate_usd": _sum(gate),
+        "generation_usd": _sum(made),
+        "evaluation_usd": _sum(judged),
+        "wasted_usd": _sum(wasted),
+        "price_versions": sorted({line.price_version for line in calls}),
+        "estimated": any(line.estimated for line in calls),
+        "baseline": {
+            "single_usd": _optional(solved.single_baseline),
+            "strong_usd": _optional(solved.strong_baseline),
+        },
+    }
+
+
+def _sum(calls: Sequence[CallLine]) -> str:
+    return to_usd(NanoUSD(sum(line.cost for line in calls)))
+
+
+def _optional(amount: NanoUSD | None) -> str | None:
+    return None if amount is None else to_usd(amount)
+
+
+def _ms(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

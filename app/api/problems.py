@@ -1,0 +1,164 @@
+"""Refusals as RFC 9457 problem details: the one place where an error class meets a status code.
+
+A test fails when a `GatewayError` is missing here. A 2xx never carries an error, and an unexpected
+exception never carries its text.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from app.db.engine import DatabaseUnavailable
+from app.db.migrate import SchemaBehind
+from app.errors import GatewayError, InvalidRequest
+from app.ledger.refusals import BudgetExceeded, ClaimLost, LimitReached
+from app.money import NanoUSD, to_usd
+from app.providers.completion import ProviderError, ProviderRefused, ProviderUnavailable
+from app.search.events import UnreadableLog
+from app.search.trial import InvalidScore, UnknownTrial
+from app.settings import BadConfiguration
+from app.solve.archive import NoSuchSolve, ResultErased
+from app.solve.attempt import CallFailed
+from app.solve.outcome import DeadlineWithoutAnswer, InternalError
+from app.solve.plan import ExpertNotAllowed
+from app.store.treelog import TreeLogFenced, TreeLogGap
+from app.tenants.directory import Unauthenticated
+
+
+class BodyTooLarge(GatewayError):
+    """The body is larger than any that is read."""
+
+
+class NotJson(GatewayError):
+    """The body is of another media type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """How a class of refusal is told over HTTP."""
+
+    status: int
+    code: str
+    title: str
+    retryable: bool = False
+
+
+INTERNAL: Final = Problem(500, "internal", "The gateway failed", retryable=True)
+
+PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
+    InvalidRequest: Problem(422, "validation", "The request is not valid"),
+    Unauthenticated: Problem(401, "unauthenticated", "No valid key"),
+    ExpertNotAllowed: Problem(403, "expert-not-allowed", "The expert is not allowed"),
+    BudgetExceeded: Problem(402, "budget-exhausted", "The budget has no room"),
+    LimitReached: Problem(402, "budget-exhausted", "The request's own limit has no room"),
+    NoSuchSolve: Problem(404, "not-found", "No such solve"),
+    ResultErased: Problem(410, "result-erased", "The texts were erased"),
+    BodyTooLarge: Problem(413, "body-too-large", "The body is too large"),
+    NotJson: Problem(415, "unsupported-media-type", "The body must be JSON"),
+    ProviderRefused: Problem(502, "upstream-invalid-response", "The provider refused"),
+    ProviderUnavailable: Problem(
+        503, "upstream-unavailable", "No provider answered", retryable=True
+    ),
+    ProviderError: Problem(502, "upstream-invalid-response", "The provider failed"),
+    CallFailed: Problem(502, "upstream-invalid-response", "The provider failed"),
+    DeadlineWithoutAnswer: Problem(
+        504, "deadline-no-answer", "No answer before the deadline", retryable=True
+    ),
+    DatabaseUnavailable: Problem(503, "unavailable", "The ledger is out of reach", retryable=True),
+    ClaimLost: Problem(503, "unavailable", "Another process took over", retryable=True),
+    TreeLogFenced: Problem(503, "unavailable", "Another process took over", retryable=True),
+    TreeLogGap: INTERNAL,
+    InternalError: INTERNAL,
+    SchemaBehind: INTERNAL,
+    BadConfiguration: INTERNAL,
+    UnknownTrial: INTERNAL,
+    InvalidScore: INTERNAL,
+    UnreadableLog: INTERNAL,
+}
+
+RETRY_AFTER_S: Final = 5
+
+
+def problem_of(error: GatewayError) -> Problem:
+    """The problem of an error: its own class's, else its nearest ancestor's."""
+    return next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)
+
+
+def problem_named(kind: str) -> Problem:
+    """The problem of an error class known by name, as results store it."""
+    return next((made for known, made in PROBLEMS.items() if known.__name__ == kind), INTERNAL)
+
+
+def respond(
+    request: Request,
+    problem: Problem,
+    detail: str,
+    *,
+    spent: NanoUSD | None = None,
+    **facts: object,
+) -> JSONResponse:
+    """The problem as a response; `facts` are its extension members."""
+    document: dict[str, Any] = {
+        "type": f"urn:fathom:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "instance": request.url.path,
+        "code": problem.code,
+        "request_id": request.scope.get("state", {}).get("request_id"),
+        "retryable": problem.retryable,
+    }
+    if spent is not None:
+        document["spent_usd"] = to_usd(spent)
+    headers = {"Cache-Control": "no-store"}
+    if problem.status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(
+        document | facts, problem.status, headers, media_type="application/problem+json"
+    )
+
+
+async def on_refusal(request: Request, error: Exception) -> JSONResponse:
+    """A refusal that reached the edge."""
+    assert isinstance(error, GatewayError)
+    facts: dict[str, Any] = {}
+    if isinstance(error, BudgetExceeded):
+        facts |= {"scope": error.scope, "remaining_usd": to_usd(error.available)}
+        facts |= {"needed_usd": to_usd(error.asked), "resets_at": error.resets_at_s}
+    if isinstance(error, InvalidRequest):
+        facts["errors"] = [{"field": error.field, "message": error.detail}]
+    return respond(request, problem_of(error), str(error), **facts)
+
+
+async def on_invalid_body(request: Request, error: Exception) -> JSONResponse:
+    """A body or parameter that does not fit its schema: every fault at once, by field."""
+    assert isinstance(error, ValidationError | RequestValidationError)
+    faults = [
+        {"field": ".".join(str(part) for part in fault["loc"]), "message": fault["msg"]}
+        for fault in error.errors()
+    ]
+    if any(fault["type"] == "json_invalid" for fault in error.errors()):
+        malformed = Problem(400, "malformed", "The body is not JSON")
+        return respond(request, malformed, faults[0]["message"])
+    first = f"{faults[0]['field']}: {faults[0]['message']}" if faults else "not valid"
+    return respond(request, PROBLEMS[InvalidRequest], first, errors=faults)
+
+
+async def on_http_error(request: Request, error: Exception) -> JSONResponse:
+    """What the router itself refuses: an unknown path, a wrong method."""
+    assert isinstance(error, HTTPException)
+    code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
+    return respond(request, Problem(error.status_code, code, str(error.detail)), str(error.detail))
+
+
+async def on_bug(request: Request, _error: Exception) -> JSONResponse:
+    """What nobody expected. Its text stays in the log: it may hold anything."""
+    return respond(request, INTERNAL, "the gateway failed; its operator can see why")

@@ -1,0 +1,211 @@
+"""The request bodies: parsed here, once, into the values that the rest of the gateway uses.
+
+Unknown fields are errors, so that a misspelt budget is refused and not ignored.
+"""
+
+import secrets
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from app.answers.extract import Extract
+from app.evaluators.specs import EVALUATORS_MAX, Combine, EvaluatorSpec, PanelSpec
+from app.gate.gate import SecondOpinion
+from app.money import NanoUSD, from_usd
+from app.search.settings import Algorithm
+from app.solve.request import (
+    GateOptions,
+    Limits,
+    Mode,
+    OnExhausted,
+    SearchOptions,
+    SolveRequest,
+    Turn,
+)
+
+SEED_MAX = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly."""
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _positive_usd(text: str) -> str:
+    if from_usd(text) <= 0:
+        raise ValueError("must be more than nothing")
+    return text
+
+
+def _usd(text: str) -> str:
+    if from_usd(text) < 0:
+        raise ValueError("must not be negative")
+    return text
+
+
+Usd = Annotated[
+    str,
+    Field(pattern=r"^\d{1,10}(\.\d{1,9})?$", examples=["0.10"]),
+    AfterValidator(_usd),
+]
+PositiveUsd = Annotated[Usd, AfterValidator(_positive_usd)]
+
+
+class TextPart(_Body):
+    """A piece of text in a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class InputMessage(_Body):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[str, Field(min_length=1)] | Annotated[list[TextPart], Field(min_length=1)]
+
+    def turn(self) -> Turn:
+        """The turn with its parts joined."""
+        if isinstance(self.content, str):
+            return Turn(self.role, self.content)
+        return Turn(self.role, "\n".join(part.text for part in self.content))
+
+
+class GateBody(_Body):
+    """How the gate decides."""
+
+    value_usd: Usd | None = Field(
+        None, description="V: what a wrong answer costs you. Default: your policy's."
+    )
+    second_opinion: SecondOpinion = Field(
+        SecondOpinion.AUTO, description="When a second cheap answer is bought before deciding."
+    )
+
+
+class SearchBody(_Body):
+    """Bounds of a tree search."""
+
+    algorithm: Algorithm = Algorithm.AB_MCTS_A
+    max_nodes: Annotated[int, Field(ge=1, le=512)] = 16
+    max_depth: Annotated[int, Field(ge=1, le=64)] = 8
+    concurrency: Annotated[int, Field(ge=1, le=32)] | None = Field(
+        None, description="Calls in flight at once. Default: your policy's. 1 repeats exactly."
+    )
+    target_score: Annotated[float, Field(gt=0, le=1)] = 1.0
+    patience: Annotated[int, Field(ge=1, le=512)] = Field(
+        6, description="Stop after so many answers in a row without a better one."
+    )
+
+
+class BudgetBody(_Body):
+    """Hard bounds of this solve; the least of these, the key's and the tenant's counts."""
+
+    max_cost_usd: PositiveUsd | None = None
+    max_total_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_calls: Annotated[int, Field(ge=1)] | None = None
+    deadline_ms: Annotated[int, Field(ge=1, le=600_000)] | None = None
+    on_exhausted: OnExhausted = OnExhausted.RETURN_BEST
+
+
+class AnswerBody(_Body):
+    """How the answer is found in the text."""
+
+    extract: Extract | None = None
+
+
+MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, Field(max_length=512)]
+
+
+class SolveBody(_Body):
+    """A problem, optionally with evaluators that can score an answer."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "input": "What is 17 * 23? Answer with the number only.",
+                    "evaluators": [{"type": "exact", "config": {"expected": "391"}}],
+                    "budget": {"max_cost_usd": "0.05"},
+                }
+            ]
+        },
+    )
+
+    input: Annotated[str, Field(min_length=1)] | Annotated[list[InputMessage], Field(min_length=1)]
+    instructions: str | None = None
+    mode: Mode = Mode.AUTO
+    experts: Annotated[list[str], Field(min_length=1, max_length=32)] | None = None
+    gate: GateBody | None = None
+    search: SearchBody | None = None
+    evaluators: Annotated[list[EvaluatorSpec], Field(max_length=EVALUATORS_MAX)] = Field(
+        default_factory=list[EvaluatorSpec]
+    )
+    combine: Combine = Combine.WEIGHTED
+    budget: BudgetBody = Field(default_factory=BudgetBody)
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    seed: Annotated[int, Field(ge=0, le=SEED_MAX)] | None = None
+    store: bool = True
+    include: list[Literal["candidates"]] = Field(default_factory=list[Literal["candidates"]])
+    answer: AnswerBody = Field(default_factory=AnswerBody)
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = Field(
+        default_factory=dict[MetadataKey, MetadataValue]
+    )
+
+    @model_validator(mode="after")
+    def _ends_with_the_user(self) -> Self:
+        if not isinstance(self.input, str) and self.input[-1].role != "user":
+            raise ValueError("input: the last message must be the user's")
+        if self.experts is not None and len(set(self.experts)) != len(self.experts):
+            raise ValueError("experts: one is named twice")
+        return self
+
+    def to_request(self) -> SolveRequest:
+        """The request as the solver takes it; a seed is drawn where none is given."""
+        return SolveRequest(
+            turns=self._turns(),
+            seed=secrets.randbelow(SEED_MAX) if self.seed is None else self.seed,
+            instructions=self.instructions,
+            mode=self.mode,
+            experts=None if self.experts is None else tuple(self.experts),
+            gate=self._gate(),
+            search=SearchOptions() if self.search is None else SearchOptions(**dict(self.search)),
+            panel=self._panel(),
+            limits=self._limits(),
+            max_output_tokens=self.max_output_tokens,
+            temperature=self.temperature,
+            extract=self.answer.extract,
+            store=self.store,
+            metadata=self.metadata,
+        )
+
+    def _turns(self) -> tuple[Turn, ...]:
+        if isinstance(self.input, str):
+            return (Turn("user", self.input),)
+        return tuple(message.turn() for message in self.input)
+
+    def _gate(self) -> GateOptions:
+        if self.gate is None:
+            return GateOptions()
+        return GateOptions(_nano(self.gate.value_usd), self.gate.second_opinion)
+
+    def _panel(self) -> PanelSpec | None:
+        if not self.evaluators:
+            return None
+        return PanelSpec(evaluators=tuple(self.evaluators), combine=self.combine)
+
+    def _limits(self) -> Limits:
+        return Limits(
+            max_cost=_nano(self.budget.max_cost_usd),
+            max_total_tokens=self.budget.max_total_tokens,
+            max_calls=self.budget.max_calls,
+            deadline_ms=self.budget.deadline_ms,
+            on_exhausted=self.budget.on_exhausted,
+        )
+
+
+def _nano(text: str | None) -> NanoUSD | None:
+    return None if text is None else from_usd(text)

@@ -1,0 +1,85 @@
+"""`POST /v1/solve` and what can be read of a solve afterwards."""
+
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from app.api.auth import Authenticated
+from app.api.body import read_body
+from app.api.present import candidates, running_document, solve_document, stored_text
+from app.api.problems import problem_named, respond
+from app.api.schemas import SolveBody
+from app.api.state import services
+from app.api.trees import tree_document, tree_text
+from app.money import to_usd
+from app.solve.report import Solved, Status
+
+router = APIRouter(prefix="/v1", tags=["solves"])
+
+NO_STORE: Final = {"Cache-Control": "no-store"}
+
+SOLVE_SCHEMA: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": SolveBody.model_json_schema(ref_template="{model}")}
+        },
+    }
+}
+
+
+@router.post("/solve", openapi_extra=SOLVE_SCHEMA, summary="Solve a problem")
+async def solve(request: Request, tenant: Authenticated) -> Response:
+    """Decide how deep to think, think, and answer; the solve object says what it cost and why."""
+    body = await read_body(request, SolveBody)
+    solved, text = await services(request).solver.solve(tenant, body.to_request())
+    if solved.status is Status.FAILED and solved.error is not None:
+        problem = problem_named(solved.error.kind)
+        return respond(
+            request, problem, solved.error.detail, spent=solved.spent, solve_id=solved.id
+        )
+    document = solve_document(solved, text)
+    if "candidates" in body.include:
+        found = await services(request).archive.find(tenant, solved.id)
+        document["candidates"] = candidates(found.calls, found.texts)
+    return JSONResponse(document, headers=_headers(solved))
+
+
+@router.get("/solves/{solve_id}", summary="Read a solve")
+async def read_solve(request: Request, solve_id: str, tenant: Authenticated) -> Response:
+    """The solve object; its texts are null once they have been erased."""
+    found = await services(request).archive.find(tenant, solve_id)
+    if found.solved is None:
+        return JSONResponse(running_document(found.record), headers=NO_STORE)
+    document = solve_document(found.solved, stored_text(found.texts))
+    return JSONResponse(document, headers=_headers(found.solved))
+
+
+@router.get("/solves/{solve_id}/tree", summary="Read a solve's search tree")
+async def read_tree(
+    request: Request,
+    solve_id: str,
+    tenant: Authenticated,
+    form: Annotated[Literal["json", "text"], Query(alias="format")] = "json",
+) -> Response:
+    """Every node with its parent, expert, score, cost and answer; `format=text` draws it."""
+    nodes = await services(request).archive.tree(tenant, solve_id)
+    if form == "text":
+        return Response(tree_text(nodes), media_type="text/plain; charset=utf-8", headers=NO_STORE)
+    return JSONResponse(tree_document(solve_id, nodes), headers=NO_STORE)
+
+
+def _headers(solved: Solved) -> dict[str, str]:
+    phases = {
+        "gate": solved.timing.gate_ms,
+        "search": solved.timing.search_ms,
+        "total": solved.timing.total_ms,
+    }
+    timing = ", ".join(f"{name};dur={ms:.1f}" for name, ms in phases.items() if ms is not None)
+    route = "none" if solved.decision is None else solved.decision.route
+    return NO_STORE | {
+        "Server-Timing": timing,
+        "X-Solve-Cost-Usd": to_usd(solved.spent),
+        "X-Solve-Route": route,
+    }

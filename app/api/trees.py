@@ -1,0 +1,60 @@
+"""A search tree as JSON, and as text for a terminal. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.money import to_usd
+from app.solve.tree import TreeNode
+
+ANSWER_SHOWN_MAX = 60
+
+
+def tree_document(solve_id: str, nodes: Sequence[TreeNode]) -> dict[str, Any]:
+    """The nodes in order of telling; node 0 is the root, the problem itself."""
+    return {
+        "object": "tree",
+        "solve": solve_id,
+        "nodes": [
+            {
+                "node": node.id,
+                "parent": node.parent,
+                "depth": node.depth,
+                "op": node.op,
+                "expert": node.expert,
+                "score": node.score,
+                "cost_usd": to_usd(node.cost),
+                "input_tokens": node.input_tokens,
+                "output_tokens": node.output_tokens,
+                "answer": node.answer,
+                "text": node.text,
+            }
+            for node in nodes
+        ],
+    }
+
+
+def tree_text(nodes: Sequence[TreeNode]) -> str:
+    """The tree drawn with lines, one node a row: score, expert, cost, answer."""
+    children: dict[int, list[TreeNode]] = {}
+    for node in nodes:
+        children.setdefault(node.parent, []).append(node)
+    rows = ["problem"]
+    # A stack and not recursion: a chain may be as deep as the search was long.
+    stack = [(node, "", last) for node, last in _marked(children.get(0, []))]
+    while stack:
+        node, indent, last = stack.pop()
+        rows.append(f"{indent}{'└─' if last else '├─'} {_row(node)}")
+        below = indent + ("   " if last else "│  ")
+        stack.extend((child, below, end) for child, end in _marked(children.get(node.id, [])))
+    return "\n".join(rows) + "\n"
+
+
+def _marked(siblings: list[TreeNode]) -> list[tuple[TreeNode, bool]]:
+    # Reversed for the stack; the last sibling draws the corner.
+    return [(node, node is siblings[-1]) for node in reversed(siblings)]
+
+
+def _row(node: TreeNode) -> str:
+    answer = "(erased)" if node.text is None else (node.answer or "(no answer found)")
+    shown = answer if len(answer) <= ANSWER_SHOWN_MAX else answer[: ANSWER_SHOWN_MAX - 1] + "…"
+    return f"{node.id}  {node.score:.3f}  {node.expert}  ${to_usd(node.cost)}  {shown}"
