@@ -128,6 +128,6 @@ class Records:
 
 
 def _call(row: RowMapping) -> CallRecord:
-    facts: dict[str, Any] = dict(row.items())
+    facts: dict[str, Any] = {str(name): value for name, value in row.items()}
     facts["state"] = CallState(facts["state"])
     return CallRecord(**facts)
