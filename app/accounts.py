@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from app.db.clock import now
 from app.db.engine import Database, WriteTx
 from app.errors import InvalidRequest
 from app.ids import KeyId, TenantId
@@ -50,10 +51,9 @@ async def open_tenant(
     """A tenant with its budget and a first key, which may spend all of it."""
 
     async def work(tx: WriteTx) -> NewAccount:
-        now = await database.now(tx)
-        tenant_id = await add_tenant(tx, name=name, policy=policy, now=now)
+        tenant_id = await add_tenant(tx, name=name, policy=policy, at=await now(tx))
         await _allow(tx, tenant_id, "tenant", tenant_id, allowance)
-        return await _open_key(database, tx, tenant_id, "default", allowance)
+        return await _open_key(tx, tenant_id, "default", allowance)
 
     return await database.write(work)
 
@@ -67,15 +67,15 @@ async def open_key(
         tenant_id = await find_tenant(tx, tenant)
         if tenant_id is None:
             raise InvalidRequest("tenant", f"there is no tenant called {tenant!r}")
-        return await _open_key(database, tx, tenant_id, name, allowance)
+        return await _open_key(tx, tenant_id, name, allowance)
 
     return await database.write(work)
 
 
 async def _open_key(
-    database: Database, tx: WriteTx, tenant_id: TenantId, name: str, allowance: Allowance
+    tx: WriteTx, tenant_id: TenantId, name: str, allowance: Allowance
 ) -> NewAccount:
-    made = await add_key(tx, tenant=tenant_id, name=name, now=await database.now(tx))
+    made = await add_key(tx, tenant=tenant_id, name=name, at=await now(tx))
     await _allow(tx, tenant_id, "key", made.id, allowance)
     return NewAccount(tenant_id, made.id, made.text)
 

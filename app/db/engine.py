@@ -9,10 +9,9 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Final, NewType, TypeVar
 
-from sqlalchemy import Connection, event, func, select
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InterfaceError
@@ -47,8 +46,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._is_sqlite = make_url(url).get_backend_name() == "sqlite"
-        if self._is_sqlite:
+        if make_url(url).get_backend_name() == "sqlite":
             # SQLite has one writer: a pool of one makes tasks queue fairly in the event loop
             # instead of polling the file's lock.
             self._writer = _sqlite_engine(url, begin="BEGIN IMMEDIATE", connections=1)
@@ -79,15 +77,6 @@ class Database:
         """A transaction that sees one consistent state and changes nothing."""
         async with _reachable(), self._reader.begin() as connection:
             yield ReadTx(connection)
-
-    async def now(self, tx: ReadTx) -> datetime:
-        """The database's clock, so that replicas with other clocks agree on periods and leases."""
-        if self._is_sqlite:
-            text = await tx.scalar(select(func.strftime("%Y-%m-%dT%H:%M:%fZ", "now")))
-            return datetime.fromisoformat(str(text))
-        found = await tx.scalar(select(func.clock_timestamp()))
-        assert isinstance(found, datetime)
-        return found.astimezone(UTC)
 
     async def aclose(self) -> None:
         """Give back every connection."""

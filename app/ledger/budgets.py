@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
+from app.db.clock import Clock, now
 from app.db.engine import ReadTx, WriteTx
 from app.ids import KeyId, TenantId, uuid7
 from app.ledger.periods import Period, bounds
@@ -79,8 +80,8 @@ async def add_rule(
     )
 
 
-async def statuses(tx: ReadTx, account: Account, at: datetime) -> list[BudgetStatus]:
-    """The period rows that cover `at`, widest scope first; a period not yet opened is absent."""
+async def statuses(tx: ReadTx, account: Account) -> list[BudgetStatus]:
+    """The current period rows, widest scope first; a period not yet opened is absent."""
     found = await tx.execute(
         select(
             Budget.id,
@@ -93,7 +94,7 @@ async def statuses(tx: ReadTx, account: Account, at: datetime) -> list[BudgetSta
             Budget.reserved,
         )
         .join(Budget, Budget.rule_id == BudgetRule.id)
-        .where(_of(account), Budget.period_start <= at, Budget.period_end > at)
+        .where(_of(account), Budget.period_start <= Clock(), Budget.period_end > Clock())
     )
     order = [scope for scope, _ in account.scopes()]
     rows = [
@@ -103,8 +104,8 @@ async def statuses(tx: ReadTx, account: Account, at: datetime) -> list[BudgetSta
     return sorted(rows, key=lambda row: (order.index(row.scope), row.id))
 
 
-async def path(tx: WriteTx, account: Account, at: datetime) -> list[str]:
-    """The budget rows that a hold at `at` must fit, opened where a new period has begun.
+async def path(tx: WriteTx, account: Account) -> list[str]:
+    """The budget rows that a hold made now must fit, opened where a new period has begun.
 
     An account without any budget may spend nothing, so a key is never made without one.
     """
@@ -121,8 +122,8 @@ async def path(tx: WriteTx, account: Account, at: datetime) -> list[str]:
                 Budget,
                 and_(
                     Budget.rule_id == BudgetRule.id,
-                    Budget.period_start <= at,
-                    Budget.period_end > at,
+                    Budget.period_start <= Clock(),
+                    Budget.period_end > Clock(),
                 ),
             )
             .where(_of(account))
@@ -133,7 +134,7 @@ async def path(tx: WriteTx, account: Account, at: datetime) -> list[str]:
         if open_id:
             opened.append(open_id)
             continue
-        span = bounds(Period(period), timezone, at)
+        span = bounds(Period(period), timezone, await now(tx))
         opened.append(await _open(tx, rule_id, account.tenant_id, span=span, limit=limit))
     if not opened:
         raise BudgetExceeded("key", NanoUSD(0), NanoUSD(0))

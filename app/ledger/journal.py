@@ -4,11 +4,12 @@ An intent without an outcome is a call that may have happened. It is never forgo
 its outcome, or it ends as cancelled or orphaned when its solve is finished.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import insert, select, update
 
+from app.db.clock import Clock
 from app.db.engine import WriteTx
 from app.ids import SolveId, TenantId, uuid7
 from app.ledger.postings import Bill, CallState, Share, postings, share
@@ -44,6 +45,16 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a search was told about a call's answer: its score, or why it was abandoned."""
+
+    call_id: str
+    seq: int
+    score: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OpenCall:
     """An intent as its outcome needs it."""
 
@@ -70,7 +81,7 @@ class CallResult:
     error: str | None = None
 
 
-async def begin(tx: WriteTx, solve_id: SolveId, intent: Intent, now: datetime) -> None:
+async def begin(tx: WriteTx, solve_id: SolveId, intent: Intent) -> None:
     """Write the intent; its id (solve, op, attempt) can be written only once."""
     trial = intent.trial
     await tx.execute(
@@ -90,39 +101,43 @@ async def begin(tx: WriteTx, solve_id: SolveId, intent: Intent, now: datetime) -
             ask=trial.ask if trial else None,
             parent=trial.parent if trial else None,
             asked_seq=trial.asked_seq if trial else None,
-            started_at=now,
+            started_at=Clock(),
         )
     )
 
 
-async def end(tx: WriteTx, call: OpenCall, result: CallResult, now: datetime) -> Share | None:
+async def end(tx: WriteTx, call: OpenCall, result: CallResult) -> Share | None:
     """Book the outcome of an intent: state, cost, entries, text. None if it was booked before."""
-    split = share(result.bill, max_cost=call.max_cost, room=await _room(tx, call.solve_id))
-    if not await _close(tx, call.id, result, split, now):
+    overrun = result.bill.billed is not None and result.bill.billed > call.max_cost
+    room = await _room(tx, call.solve_id) if overrun else NanoUSD(0)
+    split = share(result.bill, max_cost=call.max_cost, room=room)
+    if not await _close(tx, call.id, result, split):
         return None
     await tx.execute(
         update(Solve)
         .where(Solve.id == call.solve_id)
         .values(posted=Solve.posted + split.tenant, inflight=Solve.inflight - call.max_cost)
     )
-    await _post(tx, call, split, now)
+    await _post(tx, call, split)
     if result.text is not None:
         await keep_texts(tx, call.solve_id, {text_name(call.op): result.text})
     return split
 
 
-async def told(
-    tx: WriteTx, call_id: str, *, told_seq: int, score: float | None, reason: str | None
-) -> None:
-    """Place the call's answer in the search's log."""
-    await tx.execute(
-        update(Call)
-        .where(Call.id == call_id)
-        .values(told_seq=told_seq, score=score, abandoned=reason)
-    )
+async def note(tx: WriteTx, told: Sequence[Told]) -> None:
+    """Place answers in their search's log.
+
+    Late by up to a call: an answer that a crash leaves without a score is evaluated again.
+    """
+    for one in told:
+        await tx.execute(
+            update(Call)
+            .where(Call.id == one.call_id)
+            .values(told_seq=one.seq, score=one.score, abandoned=one.reason)
+        )
 
 
-async def cancel_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId, now: datetime) -> None:
+async def cancel_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId) -> None:
     """End every intent that has no outcome: the tenant pays nothing, its worst case is suspense."""
     cancelled = CallResult(Bill(CallState.CANCELLED, billed=None), error="the solve ended first")
     found = await tx.execute(
@@ -133,8 +148,8 @@ async def cancel_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId, now: 
     for call_id, op, provider, price_version, max_cost in found.all():
         call = OpenCall(call_id, solve_id, tenant_id, op, provider, price_version, max_cost)
         split = share(cancelled.bill, max_cost=max_cost, room=NanoUSD(0))
-        await _close(tx, call.id, cancelled, split, now)
-        await _post(tx, call, split, now)
+        await _close(tx, call.id, cancelled, split)
+        await _post(tx, call, split)
     await tx.execute(update(Solve).where(Solve.id == solve_id).values(inflight=0))
 
 
@@ -153,9 +168,7 @@ async def _room(tx: WriteTx, solve_id: SolveId) -> NanoUSD:
     return NanoUSD(found.scalar_one())
 
 
-async def _close(
-    tx: WriteTx, call_id: str, result: CallResult, split: Share, now: datetime
-) -> bool:
+async def _close(tx: WriteTx, call_id: str, result: CallResult, split: Share) -> bool:
     closed = await tx.scalar(
         update(Call)
         .where(Call.id == call_id, Call.state == CallState.INTENT)
@@ -169,14 +182,14 @@ async def _close(
             output_tokens=result.output_tokens,
             finish_reason=result.finish_reason,
             error=result.error,
-            ended_at=now,
+            ended_at=Clock(),
         )
         .returning(Call.id)
     )
     return closed is not None
 
 
-async def _post(tx: WriteTx, call: OpenCall, split: Share, now: datetime) -> None:
+async def _post(tx: WriteTx, call: OpenCall, split: Share) -> None:
     rows = [
         {
             "id": f"ent_{uuid7().hex}",
@@ -186,9 +199,8 @@ async def _post(tx: WriteTx, call: OpenCall, split: Share, now: datetime) -> Non
             "account": posting.account,
             "amount": posting.amount,
             "price_version": call.price_version,
-            "posted_at": now,
         }
         for posting in postings(split, tenant_id=call.tenant_id, provider=call.provider)
     ]
     if rows:
-        await tx.execute(insert(Entry), rows)
+        await tx.execute(insert(Entry).values(posted_at=Clock()), rows)

@@ -5,18 +5,19 @@ token (a new intent, a score, the finish); facts do not: the outcome of a call i
 anybody, once, because the money is already gone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from app.db.clock import Clock
 from app.db.engine import Database, WriteTx
 from app.ids import SolveId
 from app.ledger import journal
 from app.ledger.budgets import Account, DoesNotFit, path, release, reserve, statuses
-from app.ledger.journal import CallResult, Intent, OpenCall
+from app.ledger.journal import CallResult, Intent, OpenCall, Told
 from app.ledger.periods import Period
 from app.ledger.postings import Share
 from app.ledger.price import Price
@@ -68,7 +69,6 @@ class Ledger:
         """Put a price on record before its first use; a version once written never changes."""
 
         async def work(tx: WriteTx) -> None:
-            now = await self._db.now(tx)
             for unit, rate in price.units().items():
                 row = upsert(PriceRow).values(
                     version=price.version,
@@ -76,7 +76,7 @@ class Ledger:
                     provider=price.provider,
                     model=price.model,
                     nano_per_million=rate,
-                    valid_from=now,
+                    valid_from=Clock(),
                 )
                 await tx.execute(row.on_conflict_do_nothing())
 
@@ -89,8 +89,7 @@ class Ledger:
         """
 
         async def work(tx: WriteTx) -> None:
-            now = await self._db.now(tx)
-            budgets = await path(tx, opening.account, now)
+            budgets = await path(tx, opening.account)
             await tx.execute(
                 insert(Solve).values(
                     id=opening.solve_id,
@@ -102,7 +101,7 @@ class Ledger:
                     budgets=budgets,
                     cap=opening.cap,
                     hold=opening.first_hold,
-                    created_at=now,
+                    created_at=Clock(),
                 )
             )
             await tx.execute(
@@ -118,11 +117,14 @@ class Ledger:
             raise await self._refusal(opening.account, opening.first_hold) from None
         return Claim(opening.solve_id, opening.account, token=1)
 
-    async def intend(self, claim: Claim, intent: Intent, *, grow: NanoUSD) -> None:
+    async def intend(
+        self, claim: Claim, intent: Intent, *, grow: NanoUSD, told: Sequence[Told] = ()
+    ) -> None:
         """Journal a call before it is made, and draw its worst case from the hold.
 
-        `grow` first enlarges the hold by so much. Raises BudgetExceeded when that does not fit, and
-        ClaimLost when the claim is no longer the current one; the call must then not be made.
+        `grow` first enlarges the hold by so much; `told` is what the search has been told since the
+        last call. Raises BudgetExceeded when the growth does not fit, and ClaimLost when the claim
+        is no longer the current one; the call must then not be made.
         """
 
         async def work(tx: WriteTx) -> None:
@@ -137,7 +139,8 @@ class Ledger:
                 raise ClaimLost(f"solve {claim.solve_id} is no longer run by this process")
             if grow:
                 await reserve(tx, budgets, grow)
-            await journal.begin(tx, claim.solve_id, intent, await self._db.now(tx))
+            await journal.note(tx, told)
+            await journal.begin(tx, claim.solve_id, intent)
 
         try:
             await self._db.write(work)
@@ -148,29 +151,17 @@ class Ledger:
         """Book what a call cost, whoever reports it; None if it had been booked before."""
 
         async def work(tx: WriteTx) -> Share | None:
-            now = await self._db.now(tx)
-            return await journal.end(tx, _call_of(claim, intent), result, now)
+            return await journal.end(tx, _call_of(claim, intent), result)
 
         return await self._db.write(work)
 
-    async def note_told(
-        self, claim: Claim, call_id: str, *, told_seq: int, score: float | None, reason: str | None
-    ) -> None:
-        """Record what the search was told about a trial: its score, or why it was abandoned."""
-
-        async def work(tx: WriteTx) -> None:
-            await journal.told(tx, call_id, told_seq=told_seq, score=score, reason=reason)
-
-        await self._db.write(work)
-
-    async def finish(self, claim: Claim, ending: Ending) -> None:
+    async def finish(self, claim: Claim, ending: Ending, *, told: Sequence[Told] = ()) -> None:
         """End the solve once: no call stays open, what was spent is posted, the rest is freed.
 
         Raises ClaimLost when another process has taken over; a repeat is harmless.
         """
 
         async def work(tx: WriteTx) -> None:
-            now = await self._db.now(tx)
             ended = (
                 await tx.execute(
                     select(Solve.hold, Solve.posted, Solve.budgets, Solve.completed_at)
@@ -183,11 +174,12 @@ class Ledger:
             hold, posted, budgets, completed_at = ended
             if completed_at is not None:
                 return
-            await journal.cancel_open(tx, claim.solve_id, claim.account.tenant_id, now)
+            await journal.note(tx, told)
+            await journal.cancel_open(tx, claim.solve_id, claim.account.tenant_id)
             await tx.execute(
                 update(Solve)
                 .where(Solve.id == claim.solve_id)
-                .values(state=ending.state, completed_at=now, result=ending.result, hold=posted)
+                .values(state=ending.state, completed_at=Clock(), result=ending.result, hold=posted)
             )
             await release(tx, budgets, hold=hold, posted=posted)
             if ending.erase:
@@ -200,12 +192,12 @@ class Ledger:
     async def available(self, account: Account) -> NanoUSD:
         """The least that any opened budget of the account still allows."""
         async with self._db.read() as tx:
-            levels = await statuses(tx, account, await self._db.now(tx))
+            levels = await statuses(tx, account)
         return min((level.available for level in levels), default=NanoUSD(0))
 
     async def _refusal(self, account: Account, asked: NanoUSD) -> BudgetExceeded:
         async with self._db.read() as tx:
-            levels = await statuses(tx, account, await self._db.now(tx))
+            levels = await statuses(tx, account)
         tightest = min(levels, key=lambda level: level.available, default=None)
         if tightest is None:
             return BudgetExceeded("key", asked, NanoUSD(0))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from app.ids import SolveId
-from app.ledger.journal import CallResult, Intent, TrialPlace
+from app.ledger.journal import CallResult, Intent, Told, TrialPlace
 from app.ledger.ledger import Claim, Ledger
 from app.ledger.postings import Bill, CallState
 from app.ledger.refusals import BudgetExceeded
@@ -74,7 +74,11 @@ class CallFailed(ProviderError):
 
 
 class Attempts:
-    """Makes the calls of one solve. `lines` is what they came to, in the order they ended."""
+    """Makes the calls of one solve.
+
+    `lines` is what they came to, in the order they ended; `told` is what a search was told of their
+    answers and the journal was not, yet: it rides along with the next intent, or the finish.
+    """
 
     def __init__(
         self,
@@ -89,6 +93,7 @@ class Attempts:
         ends_at: float,
     ) -> None:
         self.lines: list[CallLine] = []
+        self.told: list[Told] = []
         self._claim, self._ledger, self._providers, self._meter = claim, ledger, providers, meter
         self._problem, self._seed, self._temperature = problem, seed, temperature
         self._ends_at = ends_at
@@ -125,9 +130,11 @@ class Attempts:
 
     async def _hold(self, intent: Intent, tokens_max: int, ahead: NanoUSD) -> Draw:
         draw = self._meter.draw(intent.max_cost, tokens_max=tokens_max, ahead=ahead)
+        told, self.told = self.told, []
         try:
-            await self._ledger.intend(self._claim, intent, grow=draw.grow)
+            await self._ledger.intend(self._claim, intent, grow=draw.grow, told=told)
         except BudgetExceeded:
+            self.told = told + self.told
             self._meter.undo(draw)
             if not ahead:
                 raise

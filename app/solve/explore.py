@@ -7,8 +7,7 @@ is appended to the tree's log in the order in which it happened.
 import asyncio
 from dataclasses import replace
 
-from app.ledger.journal import TrialPlace
-from app.ledger.ledger import Ledger
+from app.ledger.journal import Told, TrialPlace
 from app.ledger.refusals import BudgetExceeded, LimitReached
 from app.money import NanoUSD
 from app.providers.completion import Message
@@ -26,9 +25,9 @@ from app.store.treelog import TreeLog
 class Explorer:
     """Runs one search to its end; keeps its tree log and journal in step with the engine."""
 
-    def __init__(self, run: Run, search: Search, *, ledger: Ledger, tree_log: TreeLog) -> None:
+    def __init__(self, run: Run, search: Search, *, tree_log: TreeLog) -> None:
         self._run, self._search = run, search
-        self._ledger, self._tree_log = ledger, tree_log
+        self._tree_log = tree_log
         self._seats = {seat.expert.name: seat for seat in run.plan.searchers}
         self._answers: dict[int, Answer] = {}
         self._changed = asyncio.Condition()
@@ -46,7 +45,7 @@ class Explorer:
             reply = answer.reply
             node = self._search.adopt(reply.seat.expert.name, answer.score, reply.cost)
             self._run.answers[place] = self._answers[node] = replace(answer, node=node)
-            await self._journal_tell(reply.call_id, answer.score, reason=None)
+            await self._note(reply.call_id, answer.score, reason=None)
 
     async def explore(self) -> StopReason | BudgetExceeded | LimitReached:
         """Search until the engine stops or a budget refuses; what ended it.
@@ -113,18 +112,17 @@ class Explorer:
         node = self._search.tell(trial.id, answer.score, reply.cost)
         self._answers[node] = told = replace(answer, node=node)
         self._run.answers.append(told)
-        await self._journal_tell(reply.call_id, answer.score, reason=None)
+        await self._note(reply.call_id, answer.score, reason=None)
 
     async def _abandon(self, trial: Trial, call_id: str, cost: NanoUSD, reason: str) -> None:
         self._search.abandon(trial.id, cost, reason)
-        await self._journal_tell(call_id, None, reason=reason[:200])
+        await self._note(call_id, None, reason=reason[:200])
 
-    async def _journal_tell(self, call_id: str, score: float | None, *, reason: str | None) -> None:
-        told_seq = len(self._search.log)
+    async def _note(self, call_id: str, score: float | None, *, reason: str | None) -> None:
+        # First and without a wait: the event just made is still the log's last.
+        told = Told(call_id, len(self._search.log), score, reason)
+        self._run.attempts.told.append(told)
         await self._append_log()
-        await self._ledger.note_told(
-            self._run.claim, call_id, told_seq=told_seq, score=score, reason=reason
-        )
         await self._wake()
 
     async def _append_log(self) -> None:

@@ -84,7 +84,8 @@ class Solver:
         finally:
             solved, texts = conclude(run, cause)
             ending = Ending(solved.status, to_document(solved), texts, erase=not run.request.store)
-            await uninterrupted(self._ledger.finish(run.claim, ending))
+            told = run.attempts.told
+            await uninterrupted(self._ledger.finish(run.claim, ending, told=told))
         return solved, texts.get(outcome.ANSWER)
 
     async def _until_it_ends(self, run: Run) -> Cause:
@@ -132,7 +133,7 @@ class Solver:
         started = time.perf_counter()
         names = [seat.expert.name for seat in run.plan.searchers]
         run.search = Search(search_settings(run.request, names))
-        explorer = Explorer(run, run.search, ledger=self._ledger, tree_log=self._tree_log)
+        explorer = Explorer(run, run.search, tree_log=self._tree_log)
         try:
             await explorer.adopt_answers()
             return outcome.searched(await explorer.explore())

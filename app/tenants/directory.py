@@ -59,21 +59,21 @@ async def find_tenant(tx: ReadTx, name: str) -> TenantId | None:
     return None if found is None else TenantId(found)
 
 
-async def add_tenant(tx: WriteTx, *, name: str, policy: str, now: datetime) -> TenantId:
+async def add_tenant(tx: WriteTx, *, name: str, policy: str, at: datetime) -> TenantId:
     """Make a tenant. Raises InvalidRequest when the name is taken."""
     if await find_tenant(tx, name) is not None:
         raise InvalidRequest("name", f"there is a tenant called {name!r} already")
     made = tenant_id()
-    await tx.execute(insert(TenantRow).values(id=made, name=name, policy=policy, created_at=now))
+    await tx.execute(insert(TenantRow).values(id=made, name=name, policy=policy, created_at=at))
     return made
 
 
-async def add_key(tx: WriteTx, *, tenant: TenantId, name: str, now: datetime) -> NewKey:
+async def add_key(tx: WriteTx, *, tenant: TenantId, name: str, at: datetime) -> NewKey:
     """Make a key; its text exists only in what this returns."""
     made = keys.mint()
     await tx.execute(
         insert(KeyRow).values(
-            id=made.id, tenant_id=tenant, name=name, sha256=made.sha256, created_at=now
+            id=made.id, tenant_id=tenant, name=name, sha256=made.sha256, created_at=at
         )
     )
     return made
