@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     config: Path | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    lease_s: Annotated[float, Field(gt=0, le=600)] = 10.0
 
 
 def _dollars(value: object) -> NanoUSD:

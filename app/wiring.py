@@ -1,9 +1,10 @@
 """The composition root: opens what the gateway needs, hands it down by hand, closes it again."""
 
+import asyncio
 import os
 import socket
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,8 +15,9 @@ from redis.asyncio import ConnectionPool, Redis
 
 from app.api.state import Services
 from app.db import migrate
-from app.db.engine import Database
+from app.db.engine import Database, DatabaseUnavailable
 from app.ids import uuid7
+from app.ledger.leases import Leases
 from app.ledger.ledger import Ledger
 from app.ledger.price import Price
 from app.ledger.records import Records
@@ -31,6 +33,7 @@ from app.settings import (
     Settings,
 )
 from app.solve.archive import Archive
+from app.solve.recover import Recovery
 from app.solve.solver import Bench, Solver
 from app.store.treelog import TreeLog
 from app.tenants.directory import Directory
@@ -77,12 +80,31 @@ async def open_gateway(
             providers=reached,
             policies={name: make_policy(name, made) for name, made in config.policies.items()},
         )
+        replica = _replica()
+        solver = Solver(
+            ledger=ledger, records=records, tree_log=tree_log, bench=bench, owner=replica
+        )
+        leases = Leases(database, replica=replica, lease_s=settings.lease_s)
+        await stack.enter_async_context(_recovering(Recovery(solver=solver, leases=leases), leases))
         services = Services(
             directory=Directory(database),
-            solver=Solver(ledger=ledger, tree_log=tree_log, bench=bench, owner=_replica()),
+            solver=solver,
             archive=Archive(records=records, tree_log=tree_log),
         )
         yield Gateway(database, ledger, records, services)
+
+
+@asynccontextmanager
+async def _recovering(recovery: Recovery, leases: Leases) -> AsyncGenerator[None]:
+    """Keep the lease while the block runs, and give it up at its end."""
+    # Before anything is run in its name, a replica must be known to live.
+    await leases.beat()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(recovery.run())
+        yield
+        running.cancel()
+    with suppress(DatabaseUnavailable):
+        await leases.leave()
 
 
 def open_redis(url: str | None) -> Redis:

@@ -27,7 +27,7 @@ from app.solve.archive import NoSuchSolve, ResultErased
 from app.solve.attempt import CallFailed
 from app.solve.outcome import DeadlineWithoutAnswer, InternalError
 from app.solve.plan import ExpertNotAllowed
-from app.store.treelog import TreeLogFenced, TreeLogGap
+from app.store.treelog import TreeLogFenced, TreeLogGap, TreeLogUnavailable
 from app.tenants.directory import Unauthenticated
 
 
@@ -74,6 +74,7 @@ PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
     ClaimLost: Problem(503, "unavailable", "Another process took over", retryable=True),
     TreeLogFenced: Problem(503, "unavailable", "Another process took over", retryable=True),
     TreeLogGap: INTERNAL,
+    TreeLogUnavailable: INTERNAL,
     InternalError: INTERNAL,
     SchemaBehind: INTERNAL,
     BadConfiguration: INTERNAL,

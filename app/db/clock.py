@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Float, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -28,6 +28,28 @@ def _on_sqlite(_element: Clock, _compiler: SQLCompiler, **_options: Any) -> str:
 @compiles(Clock, "postgresql")
 def _on_postgresql(_element: Clock, _compiler: SQLCompiler, **_options: Any) -> str:  # noqa: ANN401
     return "clock_timestamp()"
+
+
+class Ago(FunctionElement[datetime]):
+    """The time so many seconds before the statement runs; negative for a time to come."""
+
+    type = Instant()
+    inherit_cache = True
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(literal(seconds, Float()))
+
+
+@compiles(Ago, "sqlite")
+def _ago_on_sqlite(element: Ago, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    seconds = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', (-1.0 * {seconds}) || ' seconds')"
+
+
+@compiles(Ago, "postgresql")
+def _ago_on_postgresql(element: Ago, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    seconds = compiler.process(element.clauses, **options)
+    return f"clock_timestamp() - make_interval(secs => {seconds})"
 
 
 async def now(tx: ReadTx) -> datetime:

@@ -138,8 +138,20 @@ async def note(tx: WriteTx, told: Sequence[Told]) -> None:
 
 
 async def cancel_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId) -> None:
-    """End every intent that has no outcome: the tenant pays nothing, its worst case is suspense."""
-    cancelled = CallResult(Bill(CallState.CANCELLED, billed=None), error="the solve ended first")
+    """End every intent of a solve that ends first: its worst case waits in suspense."""
+    result = CallResult(Bill(CallState.CANCELLED, billed=None), error="the solve ended first")
+    await _end_open(tx, solve_id, tenant_id, result)
+
+
+async def orphan_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId) -> None:
+    """Name the calls whose process died before their outcome: they may have happened."""
+    result = CallResult(Bill(CallState.ORPHAN, billed=None), error="its process died first")
+    await _end_open(tx, solve_id, tenant_id, result)
+
+
+async def _end_open(
+    tx: WriteTx, solve_id: SolveId, tenant_id: TenantId, result: CallResult
+) -> None:
     found = await tx.execute(
         select(Call.id, Call.op, Call.provider, Call.price_version, Call.max_cost)
         .where(Call.solve_id == solve_id, Call.state == CallState.INTENT)
@@ -147,8 +159,8 @@ async def cancel_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId) -> No
     )
     for call_id, op, provider, price_version, max_cost in found.all():
         call = OpenCall(call_id, solve_id, tenant_id, op, provider, price_version, max_cost)
-        split = share(cancelled.bill, max_cost=max_cost, room=NanoUSD(0))
-        await _close(tx, call.id, cancelled, split)
+        split = share(result.bill, max_cost=max_cost, room=NanoUSD(0))
+        await _close(tx, call.id, result, split)
         await _post(tx, call, split)
     await tx.execute(update(Solve).where(Solve.id == solve_id).values(inflight=0))
 

@@ -23,6 +23,7 @@ class SolveRecord:
     created_at: datetime
     completed_at: datetime | None
     cap: NanoUSD
+    hold: NanoUSD
     posted: NanoUSD
     result: Mapping[str, Any] | None
     request: Mapping[str, Any] | None
@@ -45,6 +46,7 @@ class CallRecord:
     estimated: bool
     input_tokens: int | None
     output_tokens: int | None
+    finish_reason: str | None
     ask: int | None
     parent: int | None
     asked_seq: int | None
@@ -69,6 +71,7 @@ class Records:
                 Solve.created_at,
                 Solve.completed_at,
                 Solve.cap,
+                Solve.hold,
                 Solve.posted,
                 Solve.result,
                 SolveInput.request,
@@ -97,6 +100,7 @@ class Records:
                 Call.estimated,
                 Call.input_tokens,
                 Call.output_tokens,
+                Call.finish_reason,
                 Call.ask,
                 Call.parent,
                 Call.asked_seq,

@@ -177,3 +177,22 @@ class PriceRow(Base):
     model: Mapped[str] = mapped_column(String(128))
     nano_per_million: Mapped[NanoUSD]
     valid_from: Mapped[datetime]
+
+
+class Replica(Base):
+    """A process that runs solves, and when it last said that it lives: one row each, one lease."""
+
+    __tablename__ = "replica"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seen_at: Mapped[datetime]
+
+
+class Idempotency(Base):
+    """A caller's own name for a request: the solve it started, and what it asked."""
+
+    __tablename__ = "idempotency"
+    tenant_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    body_sha256: Mapped[str] = mapped_column(String(64))
+    solve_id: Mapped[str] = mapped_column(ForeignKey("solve.id"))
+    expires_at: Mapped[datetime]

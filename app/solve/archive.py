@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from app.errors import GatewayError
 from app.ledger.records import CallRecord, Records, SolveRecord
-from app.search.search import Search, replay
 from app.solve.report import Solved, solved_from
 from app.solve.request import request_from
-from app.solve.tree import TreeNode, nodes, read_log, rebuild, search_settings, searchers
+from app.solve.tree import TreeNode, nodes, reopen
 from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
 
@@ -58,9 +57,5 @@ class Archive:
         if found.record.request is None or found.record.plan is None:
             raise ResultErased(f"the texts of {solve_id} were erased")
         request = request_from(found.record.request)
-        settings = search_settings(request, searchers(found.record.plan))
-        if not any(call.told_seq or call.asked_seq for call in found.calls):
-            return []
-        log = await read_log(self._tree_log, found.record.id)
-        search: Search = replay(settings, log) if log else rebuild(settings, found.calls)
-        return nodes(search, request, found.calls, found.texts)
+        search = await reopen(self._tree_log, found.record, found.calls)
+        return [] if search is None else nodes(search, request, found.calls, found.texts)

@@ -7,7 +7,7 @@ charge has a journal row of its own. Everything that calls a model is handed `At
 import asyncio
 import random
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from app.ids import SolveId
@@ -65,6 +65,14 @@ class Reply:
     cost: NanoUSD
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a solve's journal had when it was taken over: its lines, and its replies by op."""
+
+    lines: Sequence[CallLine] = ()
+    replies: Mapping[str, Reply] = field(default_factory=dict[str, Reply])
+
+
 class CallFailed(ProviderError):
     """All attempts of a call failed; `cost` is what they cost the tenant."""
 
@@ -77,7 +85,8 @@ class Attempts:
     """Makes the calls of one solve.
 
     `lines` is what they came to, in the order they ended; `told` is what a search was told of their
-    answers and the journal was not, yet: it rides along with the next intent, or the finish.
+    answers and the journal was not, yet: it rides along with the next intent, or the finish. A
+    resumed solve hands in `past`: a call that was answered before is not made again.
     """
 
     def __init__(
@@ -91,12 +100,18 @@ class Attempts:
         seed: int,
         temperature: float | None,
         ends_at: float,
+        past: Past | None = None,
     ) -> None:
-        self.lines: list[CallLine] = []
+        self._past = Past() if past is None else past
+        self.lines: list[CallLine] = list(self._past.lines)
         self.told: list[Told] = []
         self._claim, self._ledger, self._providers, self._meter = claim, ledger, providers, meter
         self._problem, self._seed, self._temperature = problem, seed, temperature
         self._ends_at = ends_at
+
+    def past_reply(self, op: str) -> Reply:
+        """The reply that the journal has for an op which it is known to have one for."""
+        return self._past.replies[op]
 
     async def complete(
         self,
@@ -112,15 +127,18 @@ class Attempts:
         A hold too small grows to `ahead` of room. Raises BudgetExceeded or LimitReached before a
         call that does not fit, and CallFailed when no attempt gave an answer.
         """
-        spent = NanoUSD(0)
-        for attempt in range(1, ATTEMPTS_MAX + 1):
+        if (known := self._past.replies.get(op)) is not None:
+            return known
+        made = sum(line.op == op for line in self._past.lines)
+        spent = NanoUSD(sum(line.cost for line in self._past.lines if line.op == op))
+        for attempt in range(made + 1, made + ATTEMPTS_MAX + 1):
             intent = self._intent(op, attempt, seat, messages, trial)
             draw = await self._hold(intent, seat.tokens_max(messages), ahead)
             try:
                 completion = await self._call(intent, seat, messages)
             except ProviderError as failure:
                 spent = NanoUSD(spent + await self._book(intent, draw, _failed(failure)))
-                if not await self._try_again(failure, attempt):
+                if not await self._try_again(failure, attempt - made):
                     raise CallFailed(failure, call_id=intent.call_id, cost=spent) from failure
             else:
                 result = _answered(completion, seat, messages)

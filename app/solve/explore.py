@@ -5,13 +5,16 @@ is appended to the tree's log in the order in which it happened.
 """
 
 import asyncio
+from collections import deque
 from dataclasses import replace
 
-from app.ledger.journal import Told, TrialPlace
+from app.ledger.journal import Told as Noted
+from app.ledger.journal import TrialPlace
 from app.ledger.refusals import BudgetExceeded, LimitReached
 from app.money import NanoUSD
 from app.providers.completion import Message
 from app.search.codec import encode
+from app.search.events import Abandoned, Adopted, Asked, Event, ExpertsSet, Told
 from app.search.search import Search
 from app.search.tree import ROOT
 from app.search.trial import Stop, StopReason, Trial, Wait
@@ -19,7 +22,7 @@ from app.solve.attempt import CallFailed
 from app.solve.plan import Seat, round_cost
 from app.solve.prompts import fresh, refine
 from app.solve.run import Answer, Run
-from app.store.treelog import TreeLog
+from app.store.treelog import TreeLog, TreeLogGap, TreeLogUnavailable
 
 
 class Explorer:
@@ -30,6 +33,7 @@ class Explorer:
         self._tree_log = tree_log
         self._seats = {seat.expert.name: seat for seat in run.plan.searchers}
         self._answers: dict[int, Answer] = {}
+        self._left: deque[tuple[Trial, TrialPlace]] = deque()
         self._changed = asyncio.Condition()
         self._appending = asyncio.Lock()
         self._appended = 0
@@ -37,10 +41,41 @@ class Explorer:
         self._failure: CallFailed | None = None
         self._reason: StopReason | None = None
 
+    async def take_up(self) -> None:
+        """Go on where another process stopped: answers to their nodes, open trials to be tried.
+
+        What the search was told is journalled again, for the journal may be a call behind its log.
+        """
+        planted = (place for place, one in enumerate(self._run.answers) if one.score is not None)
+        places: dict[int, TrialPlace] = {}
+        nodes = iter(self._search.nodes)
+        for event in self._search.log:
+            match event:
+                case Asked(seq=seq, trial=trial):
+                    places[trial.id] = TrialPlace(trial.id, trial.parent, seq)
+                case Told(seq=seq, trial_id=trial_id):
+                    reply = self._run.attempts.past_reply(f"t{trial_id}")
+                    answer = replace(await self._run.evaluate(reply), node=next(nodes).id)
+                    self._run.answers.append(answer)
+                    self._settle_node(answer, seq)
+                case Adopted(seq=seq):
+                    place = next(planted)
+                    answer = replace(self._run.answers[place], node=next(nodes).id)
+                    self._run.answers[place] = answer
+                    self._settle_node(answer, seq)
+                case Abandoned() | ExpertsSet():
+                    pass
+        self._left.extend((trial, places[trial.id]) for trial in self._search.in_flight)
+
+    def _settle_node(self, answer: Answer, seq: int) -> None:
+        assert answer.node is not None, "called for nodes only"
+        self._answers[answer.node] = answer
+        self._run.attempts.told.append(Noted(answer.reply.call_id, seq, answer.score))
+
     async def adopt_answers(self) -> None:
         """Plant the gate's answers, which are paid for, as the tree's first nodes."""
         for place, answer in enumerate(self._run.answers):
-            if answer.score is None:
+            if answer.score is None or answer.node is not None:
                 continue
             reply = answer.reply
             node = self._search.adopt(reply.seat.expert.name, answer.score, reply.cost)
@@ -70,6 +105,8 @@ class Explorer:
             await self._try(*asked)
 
     async def _next(self) -> tuple[Trial, TrialPlace] | None:
+        if self._left:
+            return self._left.popleft()
         async with self._changed:
             # Asked under the lock, so that no tell can slip between the question and the wait.
             while isinstance(step := self._ask(), Wait):
@@ -120,8 +157,8 @@ class Explorer:
 
     async def _note(self, call_id: str, score: float | None, *, reason: str | None) -> None:
         # First and without a wait: the event just made is still the log's last.
-        told = Told(call_id, len(self._search.log), score, reason)
-        self._run.attempts.told.append(told)
+        noted = Noted(call_id, len(self._search.log), score, reason)
+        self._run.attempts.told.append(noted)
         await self._append_log()
         await self._wake()
 
@@ -131,14 +168,22 @@ class Explorer:
         async with self._appending:
             log = self._search.log
             while self._appended < len(log):
-                event = log[self._appended]
-                await self._tree_log.append(
-                    self._run.claim.solve_id,
-                    token=self._run.claim.token,
-                    seq=event.seq,
-                    event=encode(event),
-                )
-                self._appended += 1
+                try:
+                    await self._append(log[self._appended])
+                except TreeLogGap:
+                    # The log was lost meanwhile. All of it is here: write it again.
+                    self._appended = 0
+                except TreeLogUnavailable:
+                    # The journal has what matters; the log catches up when it is back.
+                    return
+                else:
+                    self._appended += 1
+
+    async def _append(self, event: Event) -> None:
+        claim = self._run.claim
+        await self._tree_log.append(
+            claim.solve_id, token=claim.token, seq=event.seq, event=encode(event)
+        )
 
     async def _wake(self) -> None:
         async with self._changed:

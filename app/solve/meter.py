@@ -29,10 +29,13 @@ class Meter:
         hold: NanoUSD,
         tokens_max: int | None = None,
         calls_max: int | None = None,
+        spent: NanoUSD = NanoUSD(0),
+        tokens: int = 0,
+        calls: int = 0,
     ) -> None:
         self.cap, self.hold = cap, hold
-        self.spent, self.inflight = NanoUSD(0), NanoUSD(0)
-        self.tokens, self.tokens_inflight, self.calls = 0, 0, 0
+        self.spent, self.inflight = spent, NanoUSD(0)
+        self.tokens, self.tokens_inflight, self.calls = tokens, 0, calls
         self._tokens_max, self._calls_max = tokens_max, calls_max
 
     @property

@@ -76,6 +76,11 @@ class Run:
     gate_ms: float | None = None
     search_ms: float | None = None
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether another process began it."""
+        return self.claim.token > 1
+
     async def ask(self, op: str, seat: Seat) -> Answer:
         """A fresh answer from a seat, evaluated, and kept among the answers."""
         reply = await self.attempts.complete(op, seat, fresh(self.request, seat.expert))

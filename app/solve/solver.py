@@ -13,27 +13,31 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.db.engine import DatabaseUnavailable
 from app.evaluators.panel import Panel
 from app.gate.gate import Route
 from app.ids import solve_id
 from app.ledger.budgets import Account
-from app.ledger.ledger import Ending, Ledger, Opening
+from app.ledger.ledger import Claim, Ending, Ledger, Opening
 from app.ledger.price import Price
-from app.ledger.refusals import BudgetExceeded, LimitReached
+from app.ledger.records import Records
+from app.ledger.refusals import BudgetExceeded, ClaimLost, LimitReached
 from app.money import NanoUSD
 from app.providers.completion import Provider
 from app.search.search import Search
 from app.solve import outcome
 from app.solve import plan as planner
-from app.solve.attempt import Attempts, CallFailed, uninterrupted
+from app.solve.attempt import Attempts, CallFailed, Past, uninterrupted
 from app.solve.decide import choose, decide
 from app.solve.explore import Explorer
 from app.solve.meter import Meter
 from app.solve.outcome import Cause, conclude
+from app.solve.past import past_of, plan_from, tokens_of
+from app.solve.plan import Plan
 from app.solve.report import Solved
-from app.solve.request import Mode, SolveRequest, to_document
+from app.solve.request import Mode, SolveRequest, request_from, to_document
 from app.solve.run import Decision, Run
-from app.solve.tree import search_settings
+from app.solve.tree import reopen, search_settings
 from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
 from app.tenants.policy import Expert, Policy
@@ -51,8 +55,11 @@ class Bench:
 class Solver:
     """Carries out solves."""
 
-    def __init__(self, *, ledger: Ledger, tree_log: TreeLog, bench: Bench, owner: str) -> None:
-        self._ledger, self._tree_log, self._bench, self._owner = ledger, tree_log, bench, owner
+    def __init__(
+        self, *, ledger: Ledger, records: Records, tree_log: TreeLog, bench: Bench, owner: str
+    ) -> None:
+        self._ledger, self._records, self._tree_log = ledger, records, tree_log
+        self._bench, self._owner = bench, owner
 
     async def solve(self, tenant: Tenant, request: SolveRequest) -> tuple[Solved, str | None]:
         """Admit the request and run it to its end: the result, and the text of the answer."""
@@ -73,19 +80,49 @@ class Solver:
                 raise
             return await self._open(account, request, policy, available=refusal.available)
 
+    async def resume(self, claim: Claim) -> Run:
+        """Take up a solve that another process left, at the prices and bounds it was admitted with.
+
+        What its journal has is not asked for again, and the budget it has spent stays spent.
+        """
+        record = await self._records.solve(claim.account.tenant_id, claim.solve_id)
+        assert record is not None, "a claim names a solve"
+        assert record.request is not None, "inputs outlive the run"
+        assert record.plan is not None, "inputs outlive the run"
+        calls = await self._records.calls(claim.solve_id)
+        texts = await self._records.texts(claim.solve_id)
+        request, plan = request_from(record.request), plan_from(record.plan)
+        past = past_of(plan, calls, texts)
+        meter = _meter(request, plan, hold=record.hold, spent=record.posted, past=past)
+        run = self._start(claim, request, plan, meter, past=past)
+        run.started_at_s = record.created_at.timestamp()
+        run.search = await reopen(self._tree_log, record, calls)
+        return run
+
     async def run(self, run: Run) -> tuple[Solved, str | None]:
-        """Answer, settle, and say how it ended. Cancelled, it still settles."""
-        cause = outcome.BROKEN
+        """Answer, settle, and say how it ended.
+
+        Cancelled, a new solve settles, for its client has left; a resumed one has none, and stays
+        as it is for the next replica.
+        """
         try:
             cause = await self._until_it_ends(run)
         except asyncio.CancelledError:
-            cause = outcome.CANCELLED
+            if not run.is_resumed:
+                await self._finish(run, outcome.CANCELLED)
             raise
-        finally:
-            solved, texts = conclude(run, cause)
-            ending = Ending(solved.status, to_document(solved), texts, erase=not run.request.store)
-            told = run.attempts.told
-            await uninterrupted(self._ledger.finish(run.claim, ending, told=told))
+        except (ClaimLost, DatabaseUnavailable):
+            # Not ours to end any more, or not possible: whoever claims it next will.
+            raise
+        except Exception:
+            await self._finish(run, outcome.BROKEN)
+            raise
+        return await self._finish(run, cause)
+
+    async def _finish(self, run: Run, cause: Cause) -> tuple[Solved, str | None]:
+        solved, texts = conclude(run, cause)
+        ending = Ending(solved.status, to_document(solved), texts, erase=not run.request.store)
+        await uninterrupted(self._ledger.finish(run.claim, ending, told=run.attempts.told))
         return solved, texts.get(outcome.ANSWER)
 
     async def _until_it_ends(self, run: Run) -> Cause:
@@ -131,10 +168,12 @@ class Solver:
 
     async def _search(self, run: Run) -> Cause:
         started = time.perf_counter()
-        names = [seat.expert.name for seat in run.plan.searchers]
-        run.search = Search(search_settings(run.request, names))
+        if run.search is None:
+            names = [seat.expert.name for seat in run.plan.searchers]
+            run.search = Search(search_settings(run.request, names))
         explorer = Explorer(run, run.search, tree_log=self._tree_log)
         try:
+            await explorer.take_up()
             await explorer.adopt_answers()
             return outcome.searched(await explorer.explore())
         finally:
@@ -159,12 +198,17 @@ class Solver:
             owner=self._owner,
         )
         claim = await self._ledger.hold(opening)
-        meter = Meter(
-            cap=plan.cap,
-            hold=plan.first_hold,
-            tokens_max=request.limits.max_total_tokens,
-            calls_max=request.limits.max_calls,
-        )
+        return self._start(claim, request, plan, _meter(request, plan, hold=plan.first_hold))
+
+    def _start(
+        self,
+        claim: Claim,
+        request: SolveRequest,
+        plan: Plan,
+        meter: Meter,
+        *,
+        past: Past | None = None,
+    ) -> Run:
         attempts = Attempts(
             claim=claim,
             ledger=self._ledger,
@@ -174,10 +218,27 @@ class Solver:
             seed=request.seed,
             temperature=request.temperature,
             ends_at=asyncio.get_running_loop().time() + plan.deadline_s,
+            past=past,
         )
-        panel = (
-            None
-            if request.panel is None
-            else Panel(request.panel.evaluators, request.panel.combine)
-        )
+        asked = request.panel
+        panel = None if asked is None else Panel(asked.evaluators, asked.combine)
         return Run(claim, request, plan, meter, attempts, panel, started_at_s=time.time())
+
+
+def _meter(
+    request: SolveRequest,
+    plan: Plan,
+    *,
+    hold: NanoUSD,
+    spent: NanoUSD = NanoUSD(0),
+    past: Past | None = None,
+) -> Meter:
+    return Meter(
+        cap=plan.cap,
+        hold=hold,
+        tokens_max=request.limits.max_total_tokens,
+        calls_max=request.limits.max_calls,
+        spent=spent,
+        tokens=0 if past is None else tokens_of(past),
+        calls=0 if past is None else len(past.lines),
+    )

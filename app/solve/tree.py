@@ -12,15 +12,15 @@ from app.answers.extract import extract
 from app.ids import SolveId
 from app.ledger.journal import text_name
 from app.ledger.postings import CallState
-from app.ledger.records import CallRecord
+from app.ledger.records import CallRecord, SolveRecord
 from app.money import NanoUSD
 from app.search.codec import decode
 from app.search.events import Abandoned, Adopted, Asked, Event, Told
-from app.search.search import Search
+from app.search.search import Search, replay
 from app.search.settings import SearchSettings
 from app.search.tree import ROOT
 from app.search.trial import Trial
-from app.solve.request import SolveRequest
+from app.solve.request import SolveRequest, request_from
 from app.store.treelog import TreeLog
 
 
@@ -74,13 +74,31 @@ def rebuild(settings: SearchSettings, calls: Sequence[CallRecord]) -> Search:
     return search
 
 
+async def reopen(
+    tree_log: TreeLog, record: SolveRecord, calls: Sequence[CallRecord]
+) -> Search | None:
+    """The search of a solve as far as it has come; None where it has not begun.
+
+    The tree's log comes first, being ahead of the journal by what was told since the last call.
+    """
+    if record.request is None or record.plan is None:
+        return None
+    settings = search_settings(request_from(record.request), searchers(record.plan))
+    if log := await read_log(tree_log, record.id):
+        return replay(settings, log)
+    if any(call.told_seq or call.asked_seq for call in calls):
+        return rebuild(settings, calls)
+    return None
+
+
 def nodes(
     search: Search, request: SolveRequest, calls: Sequence[CallRecord], texts: Mapping[str, str]
 ) -> list[TreeNode]:
     """The tree's nodes with their calls and texts, in order of telling."""
     by_ask = {call.ask: call for call in calls if call.state is CallState.OK and call.ask}
-    adopted = [c for c in calls if c.state is CallState.OK and c.told_seq and c.ask is None]
-    sources = iter(sorted(adopted, key=lambda call: call.told_seq or 0))
+    given = [call for call in calls if call.state is CallState.OK and call.ask is None]
+    # What was adopted is journalled with the next call; until then it is all that was given.
+    sources = iter([call for call in given if call.told_seq] or given)
     made: list[TreeNode] = []
     for node in search.nodes:
         call = next(sources) if node.trial_id is None else by_ask[node.trial_id]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from app.errors import GatewayError
 from app.ids import SolveId
@@ -45,6 +46,10 @@ class TreeLogGap(GatewayError):
     """The log does not continue with this number: it was lost, and is rebuilt from the journal."""
 
 
+class TreeLogUnavailable(GatewayError):
+    """Redis is out of reach; the journal has the truth until it is back."""
+
+
 class TreeLog:
     """Appends events and reads them back; what an event means is the search's business."""
 
@@ -56,19 +61,28 @@ class TreeLog:
     async def append(
         self, solve_id: SolveId, *, token: int, seq: int, event: Mapping[str, Any]
     ) -> None:
-        """Add event `seq`; harmless when repeated. Raises TreeLogFenced or TreeLogGap."""
-        verdict = await self._append(
-            keys=[_stream(solve_id), _meta(solve_id)],
-            args=[token, seq, _encode(event), TTL_S],
-        )
+        """Add event `seq`; harmless when repeated.
+
+        Raises TreeLogFenced, TreeLogGap or TreeLogUnavailable.
+        """
+        try:
+            verdict = await self._append(
+                keys=[_stream(solve_id), _meta(solve_id)],
+                args=[token, seq, _encode(event), TTL_S],
+            )
+        except (RedisError, OSError) as error:
+            raise TreeLogUnavailable("the tree store is out of reach") from error
         if verdict == -1:
             raise TreeLogFenced(f"the tree of {solve_id} is written by another process")
         if verdict == -2:
             raise TreeLogGap(f"the tree of {solve_id} lacks events before number {seq}")
 
     async def read(self, solve_id: SolveId) -> Sequence[Mapping[str, Any]]:
-        """All events in order; empty when there is no log (never was, expired, or lost)."""
-        entries = await self._redis.xrange(_stream(solve_id))
+        """All events in order; empty when the log expired, was lost, or is out of reach."""
+        try:
+            entries = await self._redis.xrange(_stream(solve_id))
+        except (RedisError, OSError):
+            return []
         return [_decode(fields or {}) for _, fields in entries or []]
 
 

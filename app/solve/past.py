@@ -1,0 +1,69 @@
+"""What a solve's journal says has happened, in the form in which a run goes on from it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from app.ledger.journal import text_name
+from app.ledger.postings import CallState
+from app.ledger.records import CallRecord
+from app.money import NanoUSD
+from app.providers.completion import Completion, FinishReason, Usage
+from app.solve.attempt import CallLine, Past, Reply
+from app.solve.plan import Plan, Seat
+
+
+def plan_from(document: Mapping[str, Any]) -> Plan:
+    """The plan that was stored when the solve was admitted, at the prices of then."""
+    return msgspec.convert(document, Plan)
+
+
+def past_of(plan: Plan, calls: Sequence[CallRecord], texts: Mapping[str, str]) -> Past:
+    """The lines and replies of the journal."""
+    seats = [plan.first, plan.second, *plan.searchers]
+    seats += [] if plan.strong is None else [plan.strong]
+    by_expert = {seat.expert.name: seat for seat in seats}
+    lines = [_line(call) for call in calls]
+    replies = {
+        call.op: _reply(call, by_expert[call.expert], texts[text_name(call.op)], lines)
+        for call in calls
+        if call.state is CallState.OK
+    }
+    return Past(lines, replies)
+
+
+def tokens_of(past: Past) -> int:
+    """The tokens that were used, as far as providers reported them."""
+    return sum((line.input_tokens or 0) + (line.output_tokens or 0) for line in past.lines)
+
+
+def _line(call: CallRecord) -> CallLine:
+    return CallLine(
+        op=call.op,
+        attempt=call.attempt,
+        expert=call.expert,
+        expert_version=call.expert_version,
+        model=call.model,
+        price_version=call.price_version,
+        state=call.state,
+        cost=call.cost,
+        estimated=call.estimated,
+        input_tokens=call.input_tokens,
+        output_tokens=call.output_tokens,
+        error=call.error,
+    )
+
+
+def _reply(call: CallRecord, seat: Seat, text: str, lines: Sequence[CallLine]) -> Reply:
+    usage = None
+    if call.input_tokens is not None and call.output_tokens is not None:
+        usage = Usage(call.input_tokens, call.output_tokens)
+    completion = Completion(
+        text=text,
+        finish_reason=FinishReason(call.finish_reason or FinishReason.STOP),
+        usage=usage,
+        returned_model=call.model,
+    )
+    cost = NanoUSD(sum(line.cost for line in lines if line.op == call.op))
+    return Reply(call.op, call.id, seat, completion, cost)

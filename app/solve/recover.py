@@ -1,0 +1,58 @@
+"""Finishing what a dead process left: claim it, replay it, go on, pay for nothing twice.
+
+A resumed solve runs through the same code as a new one. Calls that were answered are taken from the
+journal, the search is replayed from its log, and only what never came back is asked again.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from app.db.engine import DatabaseUnavailable
+from app.ledger.leases import Leases
+from app.ledger.ledger import Claim
+from app.ledger.refusals import ClaimLost
+from app.solve.solver import Solver
+
+AT_ONCE_MAX: Final = 8
+"""Solves taken over at a time: what died on one replica must not drown the next."""
+
+log = structlog.get_logger()
+
+
+class Recovery:
+    """Keeps this replica's lease, and finishes the solves of those who lost theirs."""
+
+    def __init__(self, *, solver: Solver, leases: Leases) -> None:
+        self._solver, self._leases = solver, leases
+
+    async def run(self) -> None:
+        """Beat, and after a full lease of beating begin to claim; until cancelled.
+
+        A replica that has just come back cannot know who else is about to: whoever lives gets a
+        lease's time to say so first.
+        """
+        beating_since: float | None = None
+        clock = asyncio.get_running_loop().time
+        async with asyncio.TaskGroup() as taken:
+            while True:
+                try:
+                    await self._leases.beat()
+                    beating_since = clock() if beating_since is None else beating_since
+                    if clock() - beating_since >= self._leases.lease_s:
+                        for claim in await self._leases.claim(most=AT_ONCE_MAX):
+                            taken.create_task(self._finish(claim))
+                except DatabaseUnavailable:
+                    beating_since = None
+                await asyncio.sleep(self._leases.lease_s / 3)
+
+    async def _finish(self, claim: Claim) -> None:
+        try:
+            await self._solver.run(await self._solver.resume(claim))
+        except (ClaimLost, DatabaseUnavailable) as error:
+            # Somebody else has it, or will: it is still marked as running.
+            log.warning("solve_not_resumed", solve=claim.solve_id, reason=type(error).__name__)
+        except Exception:
+            # One solve that cannot be resumed must not keep the others from it.
+            log.exception("solve_not_resumed", solve=claim.solve_id)
