@@ -1,19 +1,20 @@
-"""Reading a request body: bounded, JSON only, and validated straight from its bytes."""
+"""Reading a request body: bounded, JSON only, kept as the bytes that were sent."""
 
-from typing import Final, TypeVar
+import hashlib
+from typing import Final
 
 from fastapi import Request
-from pydantic import BaseModel
 
 from app.api.problems import BodyTooLarge, NotJson
+from app.errors import InvalidRequest
+from app.ledger.idempotency import IdempotencyKey
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
+KEY_LENGTH_MAX: Final = 255
 
-T = TypeVar("T", bound=BaseModel)
 
-
-async def read_body(request: Request, schema: type[T]) -> T:
-    """The body as `schema`. Raises NotJson, BodyTooLarge, or pydantic's ValidationError."""
+async def read_body(request: Request) -> bytes:
+    """The body's bytes. Raises NotJson or BodyTooLarge."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise NotJson("send the body as application/json")
@@ -24,4 +25,14 @@ async def read_body(request: Request, schema: type[T]) -> T:
         if size > BODY_BYTES_MAX:
             raise BodyTooLarge(f"the body must be at most {BODY_BYTES_MAX} bytes")
         chunks.append(chunk)
-    return schema.model_validate_json(b"".join(chunks))
+    return b"".join(chunks)
+
+
+def idempotency_key(request: Request, body: bytes) -> IdempotencyKey | None:
+    """The caller's key with the hash of its body. Raises InvalidRequest for a malformed one."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= KEY_LENGTH_MAX or not (key.isascii() and key.isprintable()):
+        raise InvalidRequest("Idempotency-Key", f"1 to {KEY_LENGTH_MAX} printable ASCII characters")
+    return IdempotencyKey(key, hashlib.sha256(body).hexdigest())

@@ -17,7 +17,13 @@ from starlette.exceptions import HTTPException
 from app.db.engine import DatabaseUnavailable
 from app.db.migrate import SchemaBehind
 from app.errors import GatewayError, InvalidRequest
-from app.ledger.refusals import BudgetExceeded, ClaimLost, LimitReached
+from app.ledger.refusals import (
+    AlreadyAsked,
+    BudgetExceeded,
+    ClaimLost,
+    IdempotencyKeyReused,
+    LimitReached,
+)
 from app.money import NanoUSD, to_usd
 from app.providers.completion import ProviderError, ProviderRefused, ProviderUnavailable
 from app.search.events import UnreadableLog
@@ -33,6 +39,10 @@ from app.tenants.directory import Unauthenticated
 
 class BodyTooLarge(GatewayError):
     """The body is larger than any that is read."""
+
+
+class StillRunning(GatewayError):
+    """The request with this idempotency key has not ended."""
 
 
 class NotJson(GatewayError):
@@ -57,6 +67,11 @@ PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
     ExpertNotAllowed: Problem(403, "expert-not-allowed", "The expert is not allowed"),
     BudgetExceeded: Problem(402, "budget-exhausted", "The budget has no room"),
     LimitReached: Problem(402, "budget-exhausted", "The request's own limit has no room"),
+    StillRunning: Problem(
+        409, "idempotency-in-progress", "The same request is running", retryable=True
+    ),
+    AlreadyAsked: Problem(409, "idempotency-in-progress", "The same request was sent before"),
+    IdempotencyKeyReused: Problem(422, "idempotency-key-reused", "The key was used before"),
     NoSuchSolve: Problem(404, "not-found", "No such solve"),
     ResultErased: Problem(410, "result-erased", "The texts were erased"),
     BodyTooLarge: Problem(413, "body-too-large", "The body is too large"),

@@ -6,14 +6,17 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from app.api.auth import Authenticated
-from app.api.body import read_body
+from app.api.body import idempotency_key, read_body
 from app.api.present import candidates, running_document, solve_document, stored_text
-from app.api.problems import problem_named, respond
+from app.api.problems import StillRunning, problem_named, respond
 from app.api.schemas import SolveBody
 from app.api.state import services
 from app.api.trees import tree_document, tree_text
+from app.ledger.refusals import AlreadyAsked
 from app.money import to_usd
+from app.solve.archive import ResultErased
 from app.solve.report import Solved, Status
+from app.tenants.directory import Tenant
 
 router = APIRouter(prefix="/v1", tags=["solves"])
 
@@ -31,9 +34,37 @@ SOLVE_SCHEMA: Final[dict[str, Any]] = {
 
 @router.post("/solve", openapi_extra=SOLVE_SCHEMA, summary="Solve a problem")
 async def solve(request: Request, tenant: Authenticated) -> Response:
-    """Decide how deep to think, think, and answer; the solve object says what it cost and why."""
-    body = await read_body(request, SolveBody)
-    solved, text = await services(request).solver.solve(tenant, body.to_request())
+    """Decide how deep to think, think, and answer; the solve object says what it cost and why.
+
+    With an `Idempotency-Key`, a request sent again gets the stored result and pays nothing.
+    """
+    sent = await read_body(request)
+    body = SolveBody.model_validate_json(sent)
+    try:
+        solved, text = await services(request).solver.solve(
+            tenant, body.to_request(), key=idempotency_key(request, sent)
+        )
+    except AlreadyAsked as repeat:
+        return await _replay(request, tenant, body, repeat.solve_id)
+    return await _answer(request, tenant, body, solved, text)
+
+
+async def _replay(request: Request, tenant: Tenant, body: SolveBody, solve_id: str) -> Response:
+    found = await services(request).archive.find(tenant, solve_id)
+    if found.solved is None:
+        raise StillRunning(
+            f"solve {solve_id} is still running; ask for it at /v1/solves/{solve_id}"
+        )
+    if found.is_erased:
+        raise ResultErased(f"the texts of {solve_id} were erased; a new request needs a new key")
+    response = await _answer(request, tenant, body, found.solved, stored_text(found.texts))
+    response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+async def _answer(
+    request: Request, tenant: Tenant, body: SolveBody, solved: Solved, text: str | None
+) -> Response:
     if solved.status is Status.FAILED and solved.error is not None:
         problem = problem_named(solved.error.kind)
         return respond(

@@ -11,17 +11,33 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
 
 from app.db.clock import Clock
 from app.db.engine import Database, WriteTx
-from app.ids import SolveId
+from app.db.texts import storable_document
+from app.ids import SolveId, TenantId
 from app.ledger import journal
-from app.ledger.budgets import Account, DoesNotFit, path, release, reserve, statuses
+from app.ledger.budgets import (
+    Account,
+    DoesNotFit,
+    admitting,
+    path,
+    refusal,
+    release,
+    reserve,
+    statuses,
+)
+from app.ledger.idempotency import IdempotencyKey, KeyTaken, earlier, remember
 from app.ledger.journal import CallResult, Intent, OpenCall, Told
-from app.ledger.periods import Period
 from app.ledger.postings import Share
 from app.ledger.price import Price
-from app.ledger.refusals import BudgetExceeded, ClaimLost
+from app.ledger.refusals import (
+    AlreadyAsked,
+    BudgetExceeded,
+    ClaimLost,
+    IdempotencyKeyReused,
+)
 from app.ledger.retention import erase_texts, keep_texts
 from app.ledger.tables import PriceRow, Solve, SolveInput
 from app.money import NanoUSD
@@ -38,6 +54,7 @@ class Opening:
     request: Mapping[str, Any]
     plan: Mapping[str, Any]
     owner: str
+    idempotency: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,10 @@ class Ending:
     result: Mapping[str, Any]
     texts: Mapping[str, str]
     erase: bool = False
+
+
+class Overdrawn(Exception):
+    """The hold has no room for a draw: another call's overrun took what it counted on."""
 
 
 class Ledger:
@@ -85,8 +106,10 @@ class Ledger:
     async def hold(self, opening: Opening) -> Claim:
         """Open the solve and hold its first amount on every budget, or refuse before any call.
 
-        Raises BudgetExceeded, naming the level that did not fit.
+        Raises BudgetExceeded, naming the level that did not fit; AlreadyAsked or
+        IdempotencyKeyReused where the caller's key is known.
         """
+        tenant_id = opening.account.tenant_id
 
         async def work(tx: WriteTx) -> None:
             budgets = await path(tx, opening.account)
@@ -109,13 +132,32 @@ class Ledger:
                     solve_id=opening.solve_id, request=opening.request, plan=opening.plan
                 )
             )
+            if opening.idempotency is not None:
+                await remember(tx, tenant_id, opening.idempotency, opening.solve_id)
             await reserve(tx, budgets, opening.first_hold)
 
         try:
             await self._db.write(work)
         except DoesNotFit:
-            raise await self._refusal(opening.account, opening.first_hold) from None
+            async with self._db.read() as tx:
+                levels = await statuses(tx, opening.account)
+            raise refusal(opening.first_hold, levels) from None
+        except KeyTaken:
+            await self.refuse_repeat(tenant_id, opening.idempotency)
+            raise
         return Claim(opening.solve_id, opening.account, token=1)
+
+    async def refuse_repeat(self, tenant_id: TenantId, key: IdempotencyKey | None) -> None:
+        """Raise AlreadyAsked or IdempotencyKeyReused if the key is bound to a solve."""
+        if key is None:
+            return
+        async with self._db.read() as tx:
+            before = await earlier(tx, tenant_id, key.key)
+        if before is None:
+            return
+        if before.body_sha256 != key.body_sha256:
+            raise IdempotencyKeyReused("this key came with another body before; use a new one")
+        raise AlreadyAsked(before.solve_id)
 
     async def intend(
         self, claim: Claim, intent: Intent, *, grow: NanoUSD, told: Sequence[Told] = ()
@@ -123,18 +165,12 @@ class Ledger:
         """Journal a call before it is made, and draw its worst case from the hold.
 
         `grow` first enlarges the hold by so much; `told` is what the search has been told since the
-        last call. Raises BudgetExceeded when the growth does not fit, and ClaimLost when the claim
-        is no longer the current one; the call must then not be made.
+        last call. Raises BudgetExceeded when the growth or the draw does not fit, and ClaimLost
+        when the claim is no longer the current one; the call must then not be made.
         """
 
         async def work(tx: WriteTx) -> None:
-            budgets = await tx.scalar(
-                update(Solve)
-                .where(Solve.id == claim.solve_id, Solve.token == claim.token)
-                .where(Solve.state == "in_progress")
-                .values(hold=Solve.hold + grow, inflight=Solve.inflight + intent.max_cost)
-                .returning(Solve.budgets)
-            )
+            budgets = await _draw(tx, claim, intent.max_cost, grow=grow)
             if budgets is None:
                 raise ClaimLost(f"solve {claim.solve_id} is no longer run by this process")
             if grow:
@@ -145,7 +181,12 @@ class Ledger:
         try:
             await self._db.write(work)
         except DoesNotFit:
-            raise await self._refusal(claim.account, grow) from None
+            async with self._db.read() as tx:
+                levels = await admitting(tx, claim.solve_id)
+            raise refusal(grow, levels) from None
+        except Overdrawn:
+            left = await self._left(claim)
+            raise BudgetExceeded("request", intent.max_cost, NanoUSD(left + grow)) from None
 
     async def settle_call(self, claim: Claim, intent: Intent, result: CallResult) -> Share | None:
         """Book what a call cost, whoever reports it; None if it had been booked before."""
@@ -179,7 +220,12 @@ class Ledger:
             await tx.execute(
                 update(Solve)
                 .where(Solve.id == claim.solve_id)
-                .values(state=ending.state, completed_at=Clock(), result=ending.result, hold=posted)
+                .values(
+                    state=ending.state,
+                    completed_at=Clock(),
+                    result=storable_document(ending.result),
+                    hold=posted,
+                )
             )
             await release(tx, budgets, hold=hold, posted=posted)
             if ending.erase:
@@ -190,23 +236,31 @@ class Ledger:
         await self._db.write(work)
 
     async def available(self, account: Account) -> NanoUSD:
-        """The least that any opened budget of the account still allows."""
+        """The least that any budget of the account still allows."""
         async with self._db.read() as tx:
             levels = await statuses(tx, account)
         return min((level.available for level in levels), default=NanoUSD(0))
 
-    async def _refusal(self, account: Account, asked: NanoUSD) -> BudgetExceeded:
+    async def _left(self, claim: Claim) -> NanoUSD:
+        left = select(Solve.hold - Solve.posted - Solve.inflight).where(Solve.id == claim.solve_id)
         async with self._db.read() as tx:
-            levels = await statuses(tx, account)
-        tightest = min(levels, key=lambda level: level.available, default=None)
-        if tightest is None:
-            return BudgetExceeded("key", asked, NanoUSD(0))
-        # A period that only just opened rolled back with the refused hold: its limit is the answer.
-        resets_at_s = int(tightest.period_end.timestamp())
-        never = tightest.period is Period.TOTAL
-        return BudgetExceeded(
-            tightest.scope, asked, tightest.available, None if never else resets_at_s
+            return NanoUSD(await tx.scalar(left) or 0)
+
+
+async def _draw(
+    tx: WriteTx, claim: Claim, max_cost: NanoUSD, *, grow: NanoUSD
+) -> Sequence[str] | None:
+    try:
+        budgets: list[str] | None = await tx.scalar(
+            update(Solve)
+            .where(Solve.id == claim.solve_id, Solve.token == claim.token)
+            .where(Solve.state == "in_progress")
+            .values(hold=Solve.hold + grow, inflight=Solve.inflight + max_cost)
+            .returning(Solve.budgets)
         )
+    except IntegrityError as error:
+        raise Overdrawn from error
+    return budgets
 
 
 def _call_of(claim: Claim, intent: Intent) -> OpenCall:

@@ -29,5 +29,17 @@ class LimitReached(GatewayError):
         self.limit = limit
 
 
+class AlreadyAsked(GatewayError):
+    """The same request was sent before under its idempotency key, and started this solve."""
+
+    def __init__(self, solve_id: str) -> None:
+        super().__init__(f"the idempotency key belongs to solve {solve_id}")
+        self.solve_id = solve_id
+
+
+class IdempotencyKeyReused(GatewayError):
+    """The idempotency key came with another body before; a new request needs a new key."""
+
+
 class ClaimLost(GatewayError):
     """Another process has claimed this solve; what this one still decides no longer counts."""

@@ -29,6 +29,11 @@ class Archived:
     calls: Sequence[CallRecord]
     texts: Mapping[str, str]
 
+    @property
+    def is_erased(self) -> bool:
+        """Whether what was asked and answered is gone, and only the money is left."""
+        return self.record.request is None
+
 
 class Archive:
     """Reads solves; changes nothing."""
@@ -54,8 +59,10 @@ class Archive:
         Raises ResultErased when what a replay needs was erased.
         """
         found = await self.find(tenant, solve_id)
-        if found.record.request is None or found.record.plan is None:
+        if found.is_erased:
             raise ResultErased(f"the texts of {solve_id} were erased")
-        request = request_from(found.record.request)
         search = await reopen(self._tree_log, found.record, found.calls)
-        return [] if search is None else nodes(search, request, found.calls, found.texts)
+        if search is None or found.record.request is None:
+            return []
+        request = request_from(found.record.request)
+        return nodes(search, request, found.calls, found.texts)

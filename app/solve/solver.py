@@ -18,6 +18,7 @@ from app.evaluators.panel import Panel
 from app.gate.gate import Route
 from app.ids import solve_id
 from app.ledger.budgets import Account
+from app.ledger.idempotency import IdempotencyKey
 from app.ledger.ledger import Claim, Ending, Ledger, Opening
 from app.ledger.price import Price
 from app.ledger.records import Records
@@ -61,24 +62,30 @@ class Solver:
         self._ledger, self._records, self._tree_log = ledger, records, tree_log
         self._bench, self._owner = bench, owner
 
-    async def solve(self, tenant: Tenant, request: SolveRequest) -> tuple[Solved, str | None]:
+    async def solve(
+        self, tenant: Tenant, request: SolveRequest, *, key: IdempotencyKey | None = None
+    ) -> tuple[Solved, str | None]:
         """Admit the request and run it to its end: the result, and the text of the answer."""
-        return await self.run(await self.admit(tenant, request))
+        return await self.run(await self.admit(tenant, request, key=key))
 
-    async def admit(self, tenant: Tenant, request: SolveRequest) -> Run:
+    async def admit(
+        self, tenant: Tenant, request: SolveRequest, *, key: IdempotencyKey | None = None
+    ) -> Run:
         """Hold the first amount and store what a run needs, or refuse before any call.
 
-        Raises BudgetExceeded, ExpertNotAllowed or InvalidRequest.
+        Raises BudgetExceeded, ExpertNotAllowed or InvalidRequest; AlreadyAsked where `key` was used
+        for the same request, IdempotencyKeyReused where it was for another.
         """
+        await self._ledger.refuse_repeat(tenant.id, key)
         account = Account(tenant.id, tenant.key_id)
         policy = self._bench.policies[tenant.policy]
         try:
-            return await self._open(account, request, policy, available=None)
+            return await self._open(account, request, policy, key=key)
         except BudgetExceeded as refusal:
             # Less than usual is left: think as deep as that allows, if it allows anything.
             if refusal.scope == "request" or refusal.available <= 0:
                 raise
-            return await self._open(account, request, policy, available=refusal.available)
+            return await self._open(account, request, policy, key=key, available=refusal.available)
 
     async def resume(self, claim: Claim) -> Run:
         """Take up a solve that another process left, at the prices and bounds it was admitted with.
@@ -185,7 +192,8 @@ class Solver:
         request: SolveRequest,
         policy: Policy,
         *,
-        available: NanoUSD | None,
+        key: IdempotencyKey | None,
+        available: NanoUSD | None = None,
     ) -> Run:
         plan = planner.make(request, policy, self._bench.experts, available=available)
         opening = Opening(
@@ -196,6 +204,7 @@ class Solver:
             request=to_document(request),
             plan=to_document(plan),
             owner=self._owner,
+            idempotency=key,
         )
         claim = await self._ledger.hold(opening)
         return self._start(claim, request, plan, _meter(request, plan, hold=plan.first_hold))
