@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -40,7 +40,12 @@ class Settings(BaseSettings):
     config: Path | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    drain_linger_s: Annotated[float, Field(ge=0, le=60)] = 2.0
     lease_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    metrics_tenants: str = ""
+    """Names of the tenants that have metrics of their own, between commas; `*` for the oldest."""
 
 
 def _dollars(value: object) -> NanoUSD:
@@ -78,7 +83,23 @@ class ReplayProviderConfig(_Section):
     latency_s: Annotated[float, Field(ge=0, le=60)] = 0.0
 
 
-ProviderConfig = Annotated[ReplayProviderConfig, Field(discriminator=None)]
+class OpenAIProviderConfig(_Section):
+    """A server that speaks chat completions; its key is in the variable `api_key_env` names."""
+
+    kind: Literal["openai"]
+    base_url: str
+    api_key_env: str | None = None
+    connect_timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    read_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 600.0
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    seed_field: str = "seed"
+    proxy: str | None = None
+    ca_file: Path | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+ProviderConfig = ReplayProviderConfig | OpenAIProviderConfig
 
 
 class ExpertConfig(_Section):
@@ -92,6 +113,9 @@ class ExpertConfig(_Section):
     instructions: str | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     template_tokens: Annotated[int, Field(ge=0)] = 0
+    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+    vendor: Name | None = None
+    tags: Sequence[Name] = ()
 
 
 class PolicyConfig(_Section):
@@ -111,7 +135,7 @@ class PolicyConfig(_Section):
 class GatewayConfig(_Section):
     """The whole file; every name that one part uses must be defined in another."""
 
-    providers: dict[Name, ReplayProviderConfig]
+    providers: dict[Name, Annotated[ProviderConfig, Field(discriminator="kind")]]
     experts: dict[Name, ExpertConfig]
     policies: dict[Name, PolicyConfig]
 

@@ -4,8 +4,8 @@ A provider speaks one vendor's wire format and nothing else. It never repeats a 
 may have left (the one retry loop is `solve/attempt`), never knows a tenant, and never knows money.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -35,6 +35,7 @@ class CompletionRequest:
     `problem` is the caller's own text before any template: recorded answers are keyed by it.
     `op` names the call within its solve (`gate.first`, `t3`) and `seed` fixes the draw, so that a
     provider which replays records can answer by (seed, problem, op) whatever the order of calls.
+    `parameters` are the expert's own, in the provider's terms (top_p, reasoning_effort, …).
     """
 
     model: str
@@ -44,25 +45,49 @@ class CompletionRequest:
     op: str
     seed: int
     temperature: float | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens the provider says it used; `output_tokens` includes reasoning."""
+    """Tokens the provider says it used; `output_tokens` includes reasoning.
+
+    `cached_tokens` of the input were read from the provider's prompt cache, `reasoning_tokens` of
+    the output were not shown; None where it does not say, which is not zero.
+    """
 
     input_tokens: int
     output_tokens: int
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely a token of the answer was, beside the likeliest ones in its place.
+
+    Natural logarithms, at most 0. `top` is as long as was asked for and may hold the token itself.
+    """
+
+    token: str
+    logprob: float
+    top: Sequence[tuple[str, float]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came back. `usage` is None when the provider reported none; never an invented number."""
+    """What came back. `usage` is None when the provider reported none; never an invented number.
+
+    A model that declines answers with the text of its refusal and the reason CONTENT_FILTER.
+    `logprobs` are there when the provider was asked for them and sent them.
+    """
 
     text: str
     finish_reason: FinishReason
     usage: Usage | None
     returned_model: str
     provider_request_id: str | None = None
+    logprobs: Sequence[TokenLogprob] | None = None
 
 
 class ProviderError(GatewayError):
@@ -89,6 +114,17 @@ class ProviderUnavailable(ProviderError):
 
 class ProviderRefused(ProviderError):
     """Do not try again with the same request: it was rejected as it stands."""
+
+
+class ProviderInvalidResponse(ProviderError):
+    """A reply that is no answer, though its status was a success: not what the format promises.
+
+    The model may have worked for it. `usage` is what the reply said of that, if anything.
+    """
+
+    def __init__(self, detail: str, *, usage: Usage | None = None) -> None:
+        super().__init__(detail, may_have_worked=True)
+        self.usage = usage
 
 
 class Provider(Protocol):

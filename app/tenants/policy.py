@@ -1,8 +1,9 @@
 """What a tenant may use and what it gets by default: experts, the price of an error, caps."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from app.money import NanoUSD
 
@@ -13,6 +14,8 @@ class Expert:
 
     `max_output_tokens` is required: without it no call has a worst case. `template_tokens` are the
     input tokens that the provider adds to what we send (a recorded few-shot prompt, a template).
+    `parameters` are the vendor's own. `vendor` and `tags` say who sees the text, and under what
+    terms.
     """
 
     name: str
@@ -22,12 +25,19 @@ class Expert:
     instructions: str | None = None
     temperature: float | None = None
     template_tokens: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    vendor: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
         """A short hash of everything that changes how it answers."""
         facts = (self.provider, self.model, self.max_output_tokens, self.instructions)
-        digest = hashlib.sha256(repr((*facts, self.temperature, self.template_tokens)).encode())
+        digest = hashlib.sha256(
+            repr(
+                (*facts, self.temperature, self.template_tokens, sorted(self.parameters.items()))
+            ).encode()
+        )
         return digest.hexdigest()[:8]
 
 
