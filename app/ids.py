@@ -7,6 +7,7 @@ from uuid import UUID
 
 SolveId = NewType("SolveId", str)
 TenantId = NewType("TenantId", str)
+ProjectId = NewType("ProjectId", str)
 KeyId = NewType("KeyId", str)
 
 
@@ -26,3 +27,8 @@ def solve_id() -> SolveId:
 def tenant_id() -> TenantId:
     """A new tenant's id."""
     return TenantId(f"tnt_{uuid7().hex}")
+
+
+def project_id() -> ProjectId:
+    """A new project's id."""
+    return ProjectId(f"prj_{uuid7().hex}")

@@ -4,7 +4,7 @@ Never a float: 0.1 + 0.2 is not 0.3 there, and a ledger has to close to the last
 """
 
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
 from typing import Final, NewType
 
 NanoUSD = NewType("NanoUSD", int)
@@ -30,9 +30,12 @@ def from_usd(text: str | Decimal) -> NanoUSD:
     Raises ValueError for what is not a finite decimal, for a fraction of a nano-dollar, and for an
     amount that no column could hold.
     """
+    # Beyond 28 digits the default context would round, and an amount that is no whole number of
+    # nano-dollars would pass for one.
+    exact = Context(traps=[InvalidOperation, Inexact, Overflow])
     try:
-        nano = Decimal(text).scaleb(9)
-    except InvalidOperation:
+        nano = Decimal(text).scaleb(9, exact)
+    except DecimalException:
         raise ValueError(f"not a decimal amount of dollars: {text!r}") from None
     if not nano.is_finite() or nano != nano.to_integral_value():
         raise ValueError(f"not a whole number of nano-dollars (at most nine decimals): {text!r}")

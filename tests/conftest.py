@@ -1,13 +1,16 @@
 """What every test is given: no internet, one event loop, examples that repeat.
 
-Nothing here knows of a capability; a fixture that does belongs in that capability's folder.
+Nothing here knows of a capability; a fixture that does belongs in that capability's folder. What
+several of them need, the databases and the tree stores, is in `backends.py`.
 """
 
 import ipaddress
+import logging
 import sys
 from typing import Any, Final
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # Loaded on a laptop too, so that a failure seen in continuous integration is seen there. To look
@@ -21,6 +24,14 @@ settings.register_profile(
 )
 settings.register_profile("explore", deadline=None, max_examples=2_000)
 settings.load_profile("ci")
+
+# Unset, structlog prints every line, and draws every variable of a traceback for seconds.
+structlog.configure(
+    wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()],
+)
+
+pytest_plugins = ["tests.backends"]
 
 SENDING: Final = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 RESOLVING: Final = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})

@@ -27,6 +27,9 @@ WriteTx = NewType("WriteTx", ReadTx)
 
 T = TypeVar("T")
 
+CONNECTIONS: Final = 16
+"""To PostgreSQL, a process."""
+
 ATTEMPTS_MAX: Final = 8
 """A deadlock is resolved by starting over; eight times in a row means something else is wrong."""
 
@@ -37,6 +40,10 @@ SERIALIZATION_FAILURES: Final = frozenset({"40001", "40P01"})
 """PostgreSQL, appendix A: serialization_failure and deadlock_detected."""
 
 
+UNREACHABLE: Final = ("08", "53", "57P", "25006")
+"""PostgreSQL, appendix A: connection lost, no resources left, stopping or starting, a standby."""
+
+
 class DatabaseUnavailable(GatewayError):
     """The database cannot be reached, so nothing may be spent: try again later."""
 
@@ -44,27 +51,36 @@ class DatabaseUnavailable(GatewayError):
 class Database:
     """The engine, and what each backend needs to keep its promises."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
         self.url = url
         if make_url(url).get_backend_name() == "sqlite":
             # SQLite has one writer: a pool of one makes tasks queue fairly in the event loop
             # instead of polling the file's lock.
-            self._writer = _sqlite_engine(url, begin="BEGIN IMMEDIATE", connections=1)
-            self._reader = _sqlite_engine(url, begin="BEGIN", connections=4)
+            self._writer = sqlite_engine(url, begin="BEGIN IMMEDIATE", connections=1)
+            self._reader = sqlite_engine(url, begin="BEGIN", connections=4)
         else:
-            self._writer = self._reader = create_async_engine(
-                url, pool_size=16, max_overflow=0, pool_timeout=10, pool_pre_ping=False
+            self._writer = create_async_engine(
+                url, pool_size=connections, max_overflow=0, pool_timeout=30, pool_pre_ping=False
+            )
+            # The same pool. By default each statement of a transaction sees a state of its own.
+            self._reader = self._writer.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
 
     async def write(self, work: Callable[[WriteTx], Awaitable[T]]) -> T:
         """Run `work` in a transaction and commit it; start over after a deadlock.
 
-        Raises DatabaseUnavailable when the database cannot be reached; an exception of `work` rolls
-        back and passes untouched.
+        A cancellation waits for its end. Raises DatabaseUnavailable when the database cannot be
+        reached; an exception of `work` rolls back and passes untouched.
         """
+        # SQLite's driver, interrupted amid a RETURNING, leaves a connection that holds the lock
+        # until it is garbage, and with it every writer waiting.
+        return await uninterrupted(self._write(work))
+
+    async def _write(self, work: Callable[[WriteTx], Awaitable[T]]) -> T:
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
-                async with _reachable(), self._writer.begin() as connection:
+                async with reachable(), self._writer.begin() as connection:
                     return await work(WriteTx(ReadTx(connection)))
             except DBAPIError as error:
                 if attempt == ATTEMPTS_MAX or not _is_serialization_failure(error):
@@ -75,7 +91,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[ReadTx]:
         """A transaction that sees one consistent state and changes nothing."""
-        async with _reachable(), self._reader.begin() as connection:
+        async with reachable(), self._reader.begin() as connection:
             yield ReadTx(connection)
 
     async def aclose(self) -> None:
@@ -84,14 +100,30 @@ class Database:
         await self._reader.dispose()
 
 
+async def uninterrupted(work: Awaitable[T]) -> T:
+    """Finish `work` even when cancelled meanwhile; the cancellation is raised afterwards."""
+    running = asyncio.ensure_future(work)
+    cancellation: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as again:  # a deadline, and then a client that leaves
+            cancellation = again
+    if cancellation is not None:
+        raise cancellation from running.exception()
+    return running.result()
+
+
 @asynccontextmanager
-async def _reachable() -> AsyncGenerator[None]:
+async def reachable() -> AsyncGenerator[None]:
+    """Tell a database that cannot be used now from a fault: DatabaseUnavailable, or what it was."""
     try:
         yield
     except (OSError, PoolTimeout, InterfaceError) as error:
         raise DatabaseUnavailable("the database cannot be reached; try again later") from error
     except DBAPIError as error:
-        if error.connection_invalidated or _is_sqlite_lock(error):
+        gone = error.connection_invalidated or _sqlstate(error).startswith(UNREACHABLE)
+        if gone or _is_sqlite_lock(error):
             raise DatabaseUnavailable("the database cannot be used now; try again later") from error
         raise
 
@@ -102,10 +134,17 @@ def _is_sqlite_lock(error: DBAPIError) -> bool:
 
 
 def _is_serialization_failure(error: DBAPIError) -> bool:
-    return getattr(error.orig, "sqlstate", None) in SERIALIZATION_FAILURES
+    return _sqlstate(error) in SERIALIZATION_FAILURES
 
 
-def _sqlite_engine(url: str, *, begin: str, connections: int) -> AsyncEngine:
+def _sqlstate(error: DBAPIError) -> str:
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
+def sqlite_engine(
+    url: str, *, begin: str, connections: int, foreign_keys: str = "ON"
+) -> AsyncEngine:
+    """An engine whose transactions start with `begin` and wait for another process's to end."""
     engine = create_async_engine(url, pool_size=connections, max_overflow=0, pool_timeout=60)
 
     def configure(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -113,10 +152,10 @@ def _sqlite_engine(url: str, *, begin: str, connections: int) -> AsyncEngine:
         # holds then failed to upgrade their read lock. We begin them ourselves.
         raw.isolation_level = None
         cursor = raw.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")  # first: the next one may wait
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute(f"PRAGMA foreign_keys={foreign_keys}")
         cursor.close()
 
     def start(connection: Connection) -> None:

@@ -7,17 +7,19 @@ hold belongs to the period that admitted it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.clock import Clock, now
 from app.db.engine import ReadTx, WriteTx
-from app.ids import KeyId, TenantId, uuid7
+from app.ids import KeyId, ProjectId, SolveId, TenantId, uuid7
 from app.ledger.periods import Period, bounds
 from app.ledger.refusals import BudgetExceeded
-from app.ledger.tables import Budget, BudgetRule
+from app.ledger.tables import Budget, BudgetRule, Solve
 from app.money import NanoUSD
 
 
@@ -27,17 +29,18 @@ class Account:
 
     tenant_id: TenantId
     key_id: KeyId
+    project_id: ProjectId | None = None
 
     def scopes(self) -> Sequence[tuple[str, str]]:
         """(scope, id) from the widest to the narrowest."""
-        return (("tenant", self.tenant_id), ("key", self.key_id))
+        project = () if self.project_id is None else (("project", self.project_id),)
+        return (("tenant", self.tenant_id), *project, ("key", self.key_id))
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetStatus:
     """One period of one budget, as it stands; amounts in nano-dollars."""
 
-    id: str
     scope: str
     scope_id: str
     period: Period
@@ -51,12 +54,17 @@ class BudgetStatus:
         """What a further hold may take."""
         return NanoUSD(self.limit - self.posted - self.reserved)
 
+    @property
+    def resets_at_s(self) -> int | None:
+        """The Unix time at which the next period starts; None where there is none."""
+        return None if self.period is Period.TOTAL else int(self.period_end.timestamp())
+
 
 class DoesNotFit(Exception):
     """A CHECK refused the amount and aborted the transaction; a new one can say which level did."""
 
 
-async def add_rule(
+async def set_rule(
     tx: WriteTx,
     *,
     tenant_id: TenantId,
@@ -66,9 +74,13 @@ async def add_rule(
     timezone: str,
     limit: NanoUSD,
 ) -> None:
-    """Give a scope a limit a period."""
-    await tx.execute(
-        insert(BudgetRule).values(
+    """Give a scope a limit a period, in place of the one it has for such periods.
+
+    The current period follows at once, though never below what it has spent and holds.
+    """
+    rule = (
+        upsert(BudgetRule)
+        .values(
             id=f"rul_{uuid7().hex}",
             tenant_id=tenant_id,
             scope=scope,
@@ -77,67 +89,69 @@ async def add_rule(
             timezone=timezone,
             limit_nano=limit,
         )
+        .on_conflict_do_update(
+            index_elements=["scope", "scope_id", "period"],
+            set_={"limit_nano": limit, "timezone": timezone},
+        )
+        .returning(BudgetRule.id)
+    )
+    rule_id = await tx.scalar(rule)
+    used = Budget.posted + Budget.reserved
+    await tx.execute(
+        update(Budget)
+        .where(Budget.rule_id == rule_id, Budget.period_end > Clock())
+        .values(lim=case((used > limit, used), else_=limit))
     )
 
 
 async def statuses(tx: ReadTx, account: Account) -> list[BudgetStatus]:
-    """The current period rows, widest scope first; a period not yet opened is absent."""
-    found = await tx.execute(
-        select(
-            Budget.id,
-            BudgetRule.scope,
-            BudgetRule.scope_id,
-            BudgetRule.period,
-            Budget.period_end,
-            Budget.lim,
-            Budget.posted,
-            Budget.reserved,
-        )
-        .join(Budget, Budget.rule_id == BudgetRule.id)
-        .where(_of(account), Budget.period_start <= Clock(), Budget.period_end > Clock())
-    )
+    """The current period of each budget, widest scope first; one not yet opened is untouched."""
     order = [scope for scope, _ in account.scopes()]
-    rows = [
-        BudgetStatus(i, s, sid, Period(p), end, lim, posted, reserved)
-        for i, s, sid, p, end, lim, posted, reserved in found
-    ]
-    return sorted(rows, key=lambda row: (order.index(row.scope), row.id))
+    levels = await _statuses(tx, _levels(_is_current()).where(_of(account)))
+    return sorted(levels, key=lambda level: order.index(level.scope))
+
+
+async def current_levels(tx: ReadTx, tenant_id: TenantId) -> list[BudgetStatus]:
+    """The current period of every budget of a tenant, oldest rule first."""
+    levels = _levels(_is_current()).where(BudgetRule.tenant_id == tenant_id)
+    return await _statuses(tx, levels.order_by(BudgetRule.id))
+
+
+async def admitting(tx: ReadTx, solve_id: SolveId) -> list[BudgetStatus]:
+    """The budgets that admitted a solve, in the period in which they did."""
+    ids = await tx.scalar(select(Solve.budgets).where(Solve.id == solve_id))
+    return await _statuses(
+        tx, _levels(Budget.rule_id == BudgetRule.id).where(Budget.id.in_(ids or []))
+    )
+
+
+def refusal(asked: NanoUSD, levels: Sequence[BudgetStatus]) -> BudgetExceeded:
+    """The refusal of an amount that did not fit: it names the level with the least room."""
+    tightest = min(levels, key=lambda level: level.available, default=None)
+    if tightest is None:
+        return BudgetExceeded("key", asked, NanoUSD(0))
+    return BudgetExceeded(tightest.scope, asked, tightest.available, tightest.resets_at_s)
 
 
 async def path(tx: WriteTx, account: Account) -> list[str]:
     """The budget rows that a hold made now must fit, opened where a new period has begun.
 
-    An account without any budget may spend nothing, so a key is never made without one.
+    An account without any budget may spend nothing, so a key is never made without one. Raises
+    DoesNotFit.
     """
     rules = (
         await tx.execute(
-            select(
-                BudgetRule.id,
-                BudgetRule.period,
-                BudgetRule.timezone,
-                BudgetRule.limit_nano,
-                func.coalesce(Budget.id, ""),
-            )
-            .outerjoin(
-                Budget,
-                and_(
-                    Budget.rule_id == BudgetRule.id,
-                    Budget.period_start <= Clock(),
-                    Budget.period_end > Clock(),
-                ),
-            )
+            select(BudgetRule.id, func.coalesce(Budget.id, ""))
+            .outerjoin(Budget, _is_current())
             .where(_of(account))
+            .order_by(BudgetRule.id)  # all open periods in one order, so that none deadlock
         )
     ).all()
     opened: list[str] = []
-    for rule_id, period, timezone, limit, open_id in rules:
-        if open_id:
-            opened.append(open_id)
-            continue
-        span = bounds(Period(period), timezone, await now(tx))
-        opened.append(await _open(tx, rule_id, account.tenant_id, span=span, limit=limit))
+    for rule_id, open_id in rules:
+        opened.append(open_id or await _open(tx, rule_id))
     if not opened:
-        raise BudgetExceeded("key", NanoUSD(0), NanoUSD(0))
+        raise DoesNotFit
     return sorted(opened)
 
 
@@ -148,31 +162,51 @@ async def reserve(tx: WriteTx, budgets: Sequence[str], amount: NanoUSD) -> None:
     one that does not; here its CHECK aborts the whole transaction. Raises DoesNotFit.
     """
     try:
-        await tx.execute(
-            update(Budget).where(Budget.id.in_(budgets)).values(reserved=Budget.reserved + amount)
-        )
+        await _change(tx, budgets, reserved=amount, posted=NanoUSD(0))
     except IntegrityError as error:
         raise DoesNotFit from error
 
 
 async def release(tx: WriteTx, budgets: Sequence[str], *, hold: NanoUSD, posted: NanoUSD) -> None:
-    """End a hold: what was spent is posted, the rest is free again."""
-    await tx.execute(
-        update(Budget)
-        .where(Budget.id.in_(budgets))
-        .values(reserved=Budget.reserved - hold, posted=Budget.posted + posted)
-    )
+    """End a hold: what was spent is posted, the rest is free again.
+
+    A limit that was lowered below what the period had used comes down as far as that is given back.
+    """
+    used = Budget.posted + Budget.reserved + posted - hold
+    target = select(BudgetRule.limit_nano).where(BudgetRule.id == Budget.rule_id).scalar_subquery()
+    lowered = case((Budget.lim <= target, Budget.lim), (used > target, used), else_=target)
+    await _change(tx, budgets, reserved=NanoUSD(-hold), posted=posted, lim=lowered)
 
 
-async def _open(
+async def _change(
     tx: WriteTx,
-    rule_id: str,
-    tenant_id: TenantId,
+    budgets: Sequence[str],
     *,
-    span: tuple[datetime, datetime],
-    limit: NanoUSD,
-) -> str:
-    start, end = span
+    reserved: NanoUSD,
+    posted: NanoUSD,
+    lim: ColumnElement[int] | InstrumentedAttribute[NanoUSD] = Budget.lim,
+) -> None:
+    # A statement a level: one for all would lock them in the order in which it finds them, which is
+    # not the same for two transactions at once, and each deadlock costs a second.
+    for budget_id in sorted(budgets):
+        changed = await tx.scalar(
+            update(Budget)
+            .where(Budget.id == budget_id)
+            .values(reserved=Budget.reserved + reserved, posted=Budget.posted + posted, lim=lim)
+            .returning(Budget.id)
+        )
+        assert changed is not None, f"budget {budget_id} does not exist, so it bounds nothing"
+
+
+async def _open(tx: WriteTx, rule_id: str) -> str:
+    # Read again and locked, or a limit lowered meanwhile would not bound the period opened here.
+    rule = await tx.execute(
+        select(BudgetRule.tenant_id, BudgetRule.period, BudgetRule.timezone, BudgetRule.limit_nano)
+        .where(BudgetRule.id == rule_id)
+        .with_for_update(read=True)
+    )
+    tenant_id, period, timezone, limit = rule.one()
+    start, end = bounds(Period(period), timezone, await now(tx))
     # The id is a function of rule and period, so two replicas that open a period at once agree on
     # it, and the second finds it open. (Both dialects write ON CONFLICT alike.)
     budget_id = f"{rule_id}:{start:%Y%m%dT%H%M}"
@@ -191,6 +225,38 @@ async def _open(
         .on_conflict_do_nothing()
     )
     return budget_id
+
+
+def _levels(on: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    return select(
+        BudgetRule.scope,
+        BudgetRule.scope_id,
+        BudgetRule.period,
+        BudgetRule.timezone,
+        Budget.period_end,
+        func.coalesce(Budget.lim, BudgetRule.limit_nano),
+        func.coalesce(Budget.posted, 0),
+        func.coalesce(Budget.reserved, 0),
+    ).outerjoin(Budget, on)
+
+
+async def _statuses(tx: ReadTx, levels: Select[*tuple[Any, ...]]) -> list[BudgetStatus]:
+    at = await now(tx)
+    return [_status(row, at) for row in (await tx.execute(levels)).all()]
+
+
+def _status(row: Row[*tuple[Any, ...]], at: datetime) -> BudgetStatus:
+    scope, scope_id, period, timezone, period_end, limit, posted, reserved = row
+    ends = bounds(Period(period), timezone, at)[1] if period_end is None else period_end
+    return BudgetStatus(scope, scope_id, Period(period), ends, limit, posted, reserved)
+
+
+def _is_current() -> ColumnElement[bool]:
+    return and_(
+        Budget.rule_id == BudgetRule.id,
+        Budget.period_start <= Clock(),
+        Budget.period_end > Clock(),
+    )
 
 
 def _of(account: Account) -> ColumnElement[bool]:

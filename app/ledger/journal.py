@@ -7,10 +7,12 @@ its outcome, or it ends as cancelled or orphaned when its solve is finished.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import String, insert, select, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.clock import Clock
 from app.db.engine import WriteTx
+from app.db.texts import storable
 from app.ids import SolveId, TenantId, uuid7
 from app.ledger.postings import Bill, CallState, Share, postings, share
 from app.ledger.retention import keep_texts
@@ -108,8 +110,7 @@ async def begin(tx: WriteTx, solve_id: SolveId, intent: Intent) -> None:
 
 async def end(tx: WriteTx, call: OpenCall, result: CallResult) -> Share | None:
     """Book the outcome of an intent: state, cost, entries, text. None if it was booked before."""
-    overrun = result.bill.billed is not None and result.bill.billed > call.max_cost
-    room = await _room(tx, call.solve_id) if overrun else NanoUSD(0)
+    room = await _room(tx, call.solve_id)
     split = share(result.bill, max_cost=call.max_cost, room=room)
     if not await _close(tx, call.id, result, split):
         return None
@@ -133,7 +134,9 @@ async def note(tx: WriteTx, told: Sequence[Told]) -> None:
         await tx.execute(
             update(Call)
             .where(Call.id == one.call_id)
-            .values(told_seq=one.seq, score=one.score, abandoned=one.reason)
+            .values(
+                told_seq=one.seq, score=one.score, abandoned=_fitting(Call.abandoned, one.reason)
+            )
         )
 
 
@@ -171,7 +174,8 @@ def text_name(op: str) -> str:
 
 
 async def _room(tx: WriteTx, solve_id: SolveId) -> NanoUSD:
-    # Locked first, so that two outcomes cannot both spend the same room on their overruns.
+    # Locked first, so that two outcomes cannot both spend the same room on their overruns; and the
+    # solve before its call, as everybody does, or an outcome and the finish could deadlock.
     found = await tx.execute(
         select(Solve.hold - Solve.posted - Solve.inflight)
         .where(Solve.id == solve_id)
@@ -188,17 +192,23 @@ async def _close(tx: WriteTx, call_id: str, result: CallResult, split: Share) ->
             state=result.bill.state,
             cost=split.tenant,
             estimated=result.bill.billed is None and bool(split.tenant or split.suspense),
-            returned_model=result.returned_model,
-            provider_request_id=result.provider_request_id,
+            returned_model=_fitting(Call.returned_model, result.returned_model),
+            provider_request_id=_fitting(Call.provider_request_id, result.provider_request_id),
             input_tokens=result.input_tokens,
             output_tokens=result.output_tokens,
-            finish_reason=result.finish_reason,
-            error=result.error,
+            finish_reason=_fitting(Call.finish_reason, result.finish_reason),
+            error=_fitting(Call.error, result.error),
             ended_at=Clock(),
         )
         .returning(Call.id)
     )
     return closed is not None
+
+
+def _fitting(column: InstrumentedAttribute[str | None], text: str | None) -> str | None:
+    # What a provider says of its answer is cut to the column: no outcome is refused for it.
+    assert isinstance(column.type, String)
+    return None if text is None else storable(text)[: column.type.length]
 
 
 async def _post(tx: WriteTx, call: OpenCall, split: Share) -> None:

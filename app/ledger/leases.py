@@ -52,6 +52,8 @@ class Leases:
             left = (
                 select(Solve.id)
                 .where(Solve.state == "in_progress", Solve.owner.not_in(alive))
+                # Whoever can ask lives, however late its own beat may be.
+                .where(Solve.owner != self._replica)
                 .order_by(Solve.id)
                 .limit(most)
                 .with_for_update(skip_locked=True)

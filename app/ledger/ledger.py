@@ -20,6 +20,7 @@ from app.ids import SolveId, TenantId
 from app.ledger import journal
 from app.ledger.budgets import (
     Account,
+    BudgetStatus,
     DoesNotFit,
     admitting,
     path,
@@ -71,6 +72,7 @@ class Ending:
     """How a solve ended. `texts` are kept apart from the `result`, and not at all if `erase`."""
 
     state: str
+    route: str | None
     result: Mapping[str, Any]
     texts: Mapping[str, str]
     erase: bool = False
@@ -117,6 +119,7 @@ class Ledger:
                 insert(Solve).values(
                     id=opening.solve_id,
                     tenant_id=opening.account.tenant_id,
+                    project_id=opening.account.project_id,
                     key_id=opening.account.key_id,
                     state="in_progress",
                     token=1,
@@ -222,6 +225,7 @@ class Ledger:
                 .where(Solve.id == claim.solve_id)
                 .values(
                     state=ending.state,
+                    route=ending.route,
                     completed_at=Clock(),
                     result=storable_document(ending.result),
                     hold=posted,
@@ -235,11 +239,10 @@ class Ledger:
 
         await self._db.write(work)
 
-    async def available(self, account: Account) -> NanoUSD:
-        """The least that any budget of the account still allows."""
+    async def budgets(self, account: Account) -> Sequence[BudgetStatus]:
+        """The current period of each budget that a hold of the account has to fit."""
         async with self._db.read() as tx:
-            levels = await statuses(tx, account)
-        return min((level.available for level in levels), default=NanoUSD(0))
+            return await statuses(tx, account)
 
     async def _left(self, claim: Claim) -> NanoUSD:
         left = select(Solve.hold - Solve.posted - Solve.inflight).where(Solve.id == claim.solve_id)

@@ -30,7 +30,9 @@ def bounds(period: Period, timezone: str, at: datetime) -> tuple[datetime, datet
         # Hours are cut in UTC: a repeated local hour is two periods, not one of two hours.
         start = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         return start, start + timedelta(hours=1)
-    first = at.astimezone(ZoneInfo(timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
+    local = at.astimezone(ZoneInfo(timezone))
+    # Where clocks go back over midnight (Havana), a day starts at the first of its two midnights.
+    first = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     match period:
         case Period.DAY:
             after = first + timedelta(days=1)

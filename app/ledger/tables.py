@@ -68,6 +68,7 @@ class Solve(Base):
     )
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(40), index=True)
+    project_id: Mapped[str | None] = mapped_column(String(40))
     key_id: Mapped[str] = mapped_column(String(40))
     state: Mapped[str] = mapped_column(String(16))
     token: Mapped[int]
@@ -79,6 +80,7 @@ class Solve(Base):
     inflight: Mapped[NanoUSD] = mapped_column(default=NanoUSD(0))
     created_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
+    route: Mapped[str | None] = mapped_column(String(16))
     result: Mapped[dict[str, Any] | None] = mapped_column(Document)
 
 
@@ -101,6 +103,7 @@ class Call(Base):
     __tablename__ = "call"
     __table_args__ = (
         CheckConstraint("cost >= 0", name="cost"),
+        CheckConstraint("max_cost >= 0", name="max_cost"),
         CheckConstraint("state IN ('intent','ok','failed','cancelled','orphan')", name="state"),
         UniqueConstraint("solve_id", "op", "attempt"),
         Index(
@@ -138,7 +141,7 @@ class Call(Base):
     output_tokens: Mapped[int | None]
     finish_reason: Mapped[str | None] = mapped_column(String(16))
     error: Mapped[str | None] = mapped_column(String(200))
-    started_at: Mapped[datetime]
+    started_at: Mapped[datetime] = mapped_column(index=True)
     ended_at: Mapped[datetime | None]
 
 

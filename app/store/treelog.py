@@ -5,6 +5,7 @@ number. The log can be lost: it is rebuilt from the journal. It never holds a te
 search's own events.
 """
 
+import asyncio
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,9 @@ from app.ids import SolveId
 TTL_S: Final = 7 * 24 * 3600
 """A tree outlives its solve by as long as its texts are kept."""
 
+COMMAND_S: Final = 2.0
+"""How long a command may take before the tree store counts as out of reach."""
+
 COMPRESS_ABOVE_BYTES: Final = 512
 
 APPEND: Final = """
@@ -26,7 +30,11 @@ local token, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
 local known = tonumber(redis.call('HGET', KEYS[2], 'token') or '0')
 local last = tonumber(redis.call('HGET', KEYS[2], 'seq') or '0')
 if token < known then return -1 end
-if seq <= last then return 0 end
+if seq <= last then
+  local written = redis.call('XRANGE', KEYS[1], seq .. '-0', seq .. '-0')[1]
+  if written and written[2][2] ~= ARGV[3] then return -1 end
+  return 0
+end
 if seq ~= last + 1 then return -2 end
 redis.call('XADD', KEYS[1], seq .. '-0', 'e', ARGV[3])
 redis.call('HSET', KEYS[2], 'token', token, 'seq', seq)
@@ -34,12 +42,13 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])
 redis.call('EXPIRE', KEYS[2], ARGV[4])
 return 1
 """
-"""1: appended. 0: this number was appended before (a repeat). -1: a higher token has taken over.
--2: numbers are missing before this one (the log was lost in between)."""
+"""1: appended. 0: this event was appended before (a repeat). -1: a higher token has taken over, or
+another process wrote an event of its own under this number before it lost the solve. -2: numbers
+are missing before this one (the log was lost in between)."""
 
 
 class TreeLogFenced(GatewayError):
-    """A process with a higher token writes this tree now."""
+    """Another process writes this tree now, or wrote to it after this one had read it."""
 
 
 class TreeLogGap(GatewayError):
@@ -66,10 +75,11 @@ class TreeLog:
         Raises TreeLogFenced, TreeLogGap or TreeLogUnavailable.
         """
         try:
-            verdict = await self._append(
-                keys=[_stream(solve_id), _meta(solve_id)],
-                args=[token, seq, _encode(event), TTL_S],
-            )
+            async with asyncio.timeout(COMMAND_S):
+                verdict = await self._append(
+                    keys=[_stream(solve_id), _meta(solve_id)],
+                    args=[token, seq, _encode(event), TTL_S],
+                )
         except (RedisError, OSError) as error:
             raise TreeLogUnavailable("the tree store is out of reach") from error
         if verdict == -1:
@@ -80,7 +90,8 @@ class TreeLog:
     async def read(self, solve_id: SolveId) -> Sequence[Mapping[str, Any]]:
         """All events in order; empty when the log expired, was lost, or is out of reach."""
         try:
-            entries = await self._redis.xrange(_stream(solve_id))
+            async with asyncio.timeout(COMMAND_S):
+                entries = await self._redis.xrange(_stream(solve_id))
         except (RedisError, OSError):
             return []
         return [_decode(fields or {}) for _, fields in entries or []]

@@ -35,7 +35,9 @@ def public_id(text: str) -> KeyId | None:
     """The id inside a key, or None for what cannot be one of ours."""
     prefix, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
-    return KeyId(key_id) if prefix == PREFIX and key_id and secret else None
+    # Nothing else is looked for: no database takes a NUL, and none should see what is no id.
+    is_id = key_id.isascii() and key_id.isalnum()
+    return KeyId(key_id) if prefix == PREFIX and is_id and secret else None
 
 
 def fingerprint(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base
@@ -18,6 +18,17 @@ class TenantRow(Base):
     created_at: Mapped[datetime]
 
 
+class ProjectRow(Base):
+    """A part of a tenant with a budget of its own: an application, a team."""
+
+    __tablename__ = "project"
+    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    name: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+
 class KeyRow(Base):
     """A credential of a tenant, stored as the hash of 256 random bits."""
 
@@ -28,3 +39,4 @@ class KeyRow(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    project_id: Mapped[str | None] = mapped_column(String(40))

@@ -215,6 +215,7 @@ def _journal() -> None:
             "state IN ('intent','ok','failed','cancelled','orphan')", name=op.f("ck_call_state")
         ),
         sa.CheckConstraint("cost >= 0", name=op.f("ck_call_cost")),
+        sa.CheckConstraint("max_cost >= 0", name=op.f("ck_call_max_cost")),
         sa.ForeignKeyConstraint(["solve_id"], ["solve.id"], name=op.f("fk_call_solve_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_call")),
         sa.UniqueConstraint("solve_id", "op", "attempt", name=op.f("uq_call_solve_id_op_attempt")),
@@ -257,6 +258,11 @@ def _refuse_changes(table: str) -> None:
         op.execute(
             f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table} "
             "FOR EACH ROW EXECUTE FUNCTION refuse_change()"
+        )
+        # A cascade from any older table would empty it without a row being deleted.
+        op.execute(
+            f"CREATE TRIGGER {table}_never_empty BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
         )
         return
     for change in ("UPDATE", "DELETE"):

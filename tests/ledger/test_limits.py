@@ -1,0 +1,118 @@
+import asyncio
+
+import pytest
+from sqlalchemy import select
+
+from app.accounts import Allowance, Scope, open_tenant, set_budget
+from app.db.engine import Database
+from app.ids import uuid7
+from app.ledger.budgets import Account
+from app.ledger.ledger import Ledger
+from app.ledger.periods import Period
+from app.ledger.refusals import BudgetExceeded
+from app.ledger.tables import Budget
+from tests.backends import opened
+from tests.ledger.books import answered, assert_books_hold, call, ending, levels, nano, opening
+
+
+async def tenant(database: Database, limit: int) -> tuple[str, Account]:
+    """A tenant by its name; its key may spend plenty."""
+    name = f"tenant-{uuid7().hex}"
+    made = await open_tenant(database, name=name, policy="default", allowance=daily(10**9))
+    await set_limit(database, name, limit)
+    return name, Account(made.tenant_id, made.key_id)
+
+
+def daily(limit: int) -> Allowance:
+    """So much a day."""
+    return Allowance(nano(limit), Period.DAY)
+
+
+async def set_limit(database: Database, name: str, limit: int) -> None:
+    """Of the tenant."""
+    await set_budget(database, tenant=name, scope=Scope.TENANT, name=None, allowance=daily(limit))
+
+
+async def limits(database: Database, payer: Account) -> list[int]:
+    """The limits of the tenant's rows, the tenant's own before its key's."""
+    query = select(Budget.lim).where(Budget.tenant_id == payer.tenant_id).order_by(Budget.id)
+    async with database.read() as tx:
+        return [int(lim) for lim in (await tx.execute(query)).scalars().all()]
+
+
+async def test_raised_limit_admits_more_at_once(database: Database) -> None:
+    """In the period that is open."""
+    ledger = Ledger(database)
+    name, payer = await tenant(database, 100)
+    await ledger.hold(opening(payer, 100))
+    await set_limit(database, name, 150)
+    await ledger.hold(opening(payer, 50))
+    with pytest.raises(BudgetExceeded):
+        await ledger.hold(opening(payer, 1))
+    await assert_books_hold(database)
+
+
+async def test_lowered_limit_is_reached_as_holds_end(database: Database) -> None:
+    """It never undoes what was held, and nothing that is given back can be held again."""
+    ledger = Ledger(database)
+    name, payer = await tenant(database, 100)
+    claims = [await ledger.hold(opening(payer, 40)) for _ in range(2)]
+    await call(ledger, claims[0], answered(30), max_cost=40)
+    await set_limit(database, name, 50)
+    assert (await limits(database, payer))[0] == 80
+    with pytest.raises(BudgetExceeded):
+        await ledger.hold(opening(payer, 1))
+    await ledger.finish(claims[0], ending())
+    assert (await limits(database, payer))[0] == 70
+    with pytest.raises(BudgetExceeded):
+        await ledger.hold(opening(payer, 1))
+    await ledger.finish(claims[1], ending())
+    assert (await limits(database, payer))[0] == 50
+    await ledger.hold(opening(payer, 20))
+    with pytest.raises(BudgetExceeded):
+        await ledger.hold(opening(payer, 1))
+    assert (await levels(database, payer))[0] == (30, 20)
+    await assert_books_hold(database)
+
+
+async def test_limit_below_what_was_spent_admits_nothing_more(database: Database) -> None:
+    """What was spent stays posted."""
+    ledger = Ledger(database)
+    name, payer = await tenant(database, 100)
+    claim = await ledger.hold(opening(payer, 40))
+    await call(ledger, claim, answered(30), max_cost=40)
+    await ledger.finish(claim, ending())
+    await set_limit(database, name, 0)
+    with pytest.raises(BudgetExceeded) as refused:
+        await ledger.hold(opening(payer, 1))
+    assert (refused.value.scope, refused.value.available) == ("tenant", 0)
+    assert (await levels(database, payer))[0] == (30, 0)
+    await assert_books_hold(database)
+
+
+async def test_limit_lowered_while_a_period_opens_bounds_that_period(database_url: str) -> None:
+    """Whichever comes first, no period is left with the limit of before."""
+    async with opened(database_url) as one, opened(database_url) as other:
+        for n in range(12):
+            name, payer = await tenant(one, 100)
+            both = [Ledger(one).hold(opening(payer, 5)), set_limit(other, name, 10)]
+            await asyncio.gather(*(both if n % 2 else reversed(both)))
+            assert (await limits(one, payer))[0] == 10
+        await assert_books_hold(one)
+
+
+async def test_limit_lowered_while_holds_race_is_never_exceeded_again(database_url: str) -> None:
+    """Holds that came before it may stand above it; none comes after."""
+    async with opened(database_url) as one, opened(database_url) as other:
+        name, payer = await tenant(one, 1_000)
+        await Ledger(one).hold(opening(payer, 10))
+        await asyncio.gather(
+            set_limit(other, name, 50),
+            *(Ledger(one).hold(opening(payer, 30)) for _ in range(20)),
+            return_exceptions=True,
+        )
+        with pytest.raises(BudgetExceeded):
+            await Ledger(one).hold(opening(payer, 41))
+        found = (await levels(one, payer))[0]
+        assert (await limits(one, payer))[0] == max(50, sum(found))
+        await assert_books_hold(one)
