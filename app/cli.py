@@ -3,33 +3,29 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import httpx
 import typer
-import uvicorn
 from rich.console import Console
 
-from app import __version__, wiring
-from app.accounts import Allowance, open_key, open_tenant
+from app import __version__, operate, server
 from app.db import migrate
-from app.db.engine import Database
 from app.demo import WIDTH, run_demo
 from app.errors import GatewayError, InvalidRequest
-from app.ledger.periods import Period
-from app.main import create_app
-from app.money import NanoUSD, from_usd
 from app.settings import read_config, read_settings
+from app.telemetry import logs
 
 app = typer.Typer(help="An inference gateway that decides how deep to think.", no_args_is_help=True)
 database_commands = typer.Typer(help="The database's schema.", no_args_is_help=True)
-tenant_commands = typer.Typer(help="Tenants.", no_args_is_help=True)
-key_commands = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(database_commands, name="db")
-app.add_typer(tenant_commands, name="tenants")
-app.add_typer(key_commands, name="keys")
+app.add_typer(operate.tenants, name="tenants")
+app.add_typer(operate.projects, name="projects")
+app.add_typer(operate.keys, name="keys")
+app.add_typer(operate.budgets, name="budgets")
+app.command()(operate.check)
 
 SOLVE_TIMEOUT_S: Final = 600.0
 
@@ -44,11 +40,6 @@ class GatewayRefused(GatewayError):
     """The gateway answered with a problem."""
 
 
-LimitUsd = Annotated[str, typer.Option(help="Dollars a period.")]
-PeriodOption = Annotated[Period, typer.Option(help="How often the budget starts anew.")]
-TimezoneOption = Annotated[str, typer.Option(help="IANA time zone of the period.")]
-
-
 @app.command()
 def serve(
     config: Annotated[Path | None, typer.Option(help="TOML file; FATHOM_CONFIG.")] = None,
@@ -58,9 +49,10 @@ def serve(
     """Run the gateway."""
     settings = read_settings()
     described = read_config(config or settings.config)
-    uvicorn.run(
-        create_app(settings, described), host=host or settings.host, port=port or settings.port
+    chosen = settings.model_copy(
+        update={"host": host or settings.host, "port": settings.port if port is None else port}
     )
+    server.serve(chosen, described)
 
 
 @app.command()
@@ -84,7 +76,7 @@ def solve(
 ) -> None:
     """Send a problem to a running gateway; the answer goes to stdout, the bill to stderr."""
     key = os.environ.get("FATHOM_API_KEY")
-    if key is None:
+    if not key:
         raise InvalidRequest(
             "FATHOM_API_KEY", "set it to a key, such as one of `fathom tenants create`"
         )
@@ -108,42 +100,9 @@ def upgrade() -> None:
     typer.echo(f"{url.partition('://')[0]}: at the schema of fathom {__version__}")
 
 
-@tenant_commands.command("create")
-def create_tenant(
-    name: Annotated[str, typer.Argument(help="A name nobody else has.")],
-    limit_usd: LimitUsd = "10",
-    period: PeriodOption = Period.DAY,
-    timezone: TimezoneOption = "UTC",
-    policy: Annotated[str, typer.Option(help="A policy of the configuration.")] = "default",
-) -> None:
-    """Make a tenant with a budget and a first key, which is shown once."""
-
-    async def work(database: Database) -> str:
-        allowance = Allowance(_dollars(limit_usd), period, timezone)
-        return (await open_tenant(database, name=name, policy=policy, allowance=allowance)).key
-
-    typer.echo(_on_database(work))
-
-
-@key_commands.command("create")
-def create_key(
-    tenant: Annotated[str, typer.Argument(help="The tenant's name.")],
-    name: Annotated[str, typer.Option(help="What the key is for.")] = "default",
-    limit_usd: LimitUsd = "10",
-    period: PeriodOption = Period.DAY,
-    timezone: TimezoneOption = "UTC",
-) -> None:
-    """Make another key of a tenant; it is shown once."""
-
-    async def work(database: Database) -> str:
-        allowance = Allowance(_dollars(limit_usd), period, timezone)
-        return (await open_key(database, tenant=tenant, name=name, allowance=allowance)).key
-
-    typer.echo(_on_database(work))
-
-
 def main() -> None:
     """Run the command; a refusal is one line, never a traceback."""
+    logs.configure("warning", "console")
     try:
         app()
     except GatewayError as refusal:
@@ -153,26 +112,6 @@ def main() -> None:
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
-
-
-def _on_database(work: Callable[[Database], Awaitable[T]]) -> T:
-    async def opened() -> T:
-        url = read_settings().database_url
-        await wiring.prepare_schema(url)
-        database = Database(url)
-        try:
-            return await work(database)
-        finally:
-            await database.aclose()
-
-    return asyncio.run(opened())
-
-
-def _dollars(text: str) -> NanoUSD:
-    try:
-        return from_usd(text)
-    except ValueError as error:
-        raise InvalidRequest("limit-usd", str(error)) from None
 
 
 def _post(url: str, key: str, body: dict[str, Any]) -> dict[str, Any]:

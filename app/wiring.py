@@ -6,40 +6,39 @@ import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from typing import Final
 
 from fakeredis import FakeAsyncRedis
 from redis.asyncio import ConnectionPool, Redis
 
+from app import __version__
 from app.api.state import Services
+from app.catalogue import make_policy, open_provider, price_experts
 from app.db import migrate
 from app.db.engine import Database, DatabaseUnavailable
+from app.db.probe import database_trouble, schema_trouble
 from app.ids import uuid7
 from app.ledger.leases import Leases
 from app.ledger.ledger import Ledger
-from app.ledger.price import Price
 from app.ledger.records import Records
+from app.ledger.usage import Usage
 from app.providers.completion import Provider
-from app.providers.recordings import BadRecordings, Recordings
-from app.providers.replay import ReplayProvider
 from app.settings import (
     BadConfiguration,
-    ExpertConfig,
     GatewayConfig,
-    PolicyConfig,
-    ReplayProviderConfig,
     Settings,
 )
 from app.solve.archive import Archive
 from app.solve.recover import Recovery
 from app.solve.solver import Bench, Solver
+from app.solve.tally import Tally
+from app.solve.watch import Watch
+from app.store.probe import redis_trouble
 from app.store.treelog import TreeLog
+from app.telemetry.metrics import TENANTS_MAX, Metrics
+from app.telemetry.readiness import Drain, Readiness
 from app.tenants.directory import Directory
-from app.tenants.policy import Expert, Policy
 
-PACKAGED: Final = "package:"
 REDIS_TIMEOUT_S: Final = 2.0
 
 
@@ -59,6 +58,7 @@ async def open_gateway(
     config: GatewayConfig,
     *,
     providers: Mapping[str, Provider] | None = None,
+    drain: Drain | None = None,
 ) -> AsyncGenerator[Gateway]:
     """The gateway, ready to serve, until the block ends.
 
@@ -71,25 +71,41 @@ async def open_gateway(
         stack.push_async_callback(database.aclose)
         redis = open_redis(settings.redis_url)
         stack.push_async_callback(redis.aclose)
-        reached = providers or {n: open_provider(p) for n, p in config.providers.items()}
+        reached = providers or {
+            name: open_provider(name, made) for name, made in config.providers.items()
+        }
         for provider in reached.values():
             stack.push_async_callback(provider.aclose)
         ledger, records, tree_log = Ledger(database), Records(database), TreeLog(redis)
         bench = Bench(
-            experts=await _price_experts(config, ledger),
+            experts=await price_experts(config, ledger),
             providers=reached,
             policies={name: make_policy(name, made) for name, made in config.policies.items()},
         )
+        metrics = make_metrics(settings, config)
+        await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
         replica = _replica()
         solver = Solver(
-            ledger=ledger, records=records, tree_log=tree_log, bench=bench, owner=replica
+            ledger=ledger,
+            records=records,
+            tree_log=tree_log,
+            bench=bench,
+            tally=Tally(metrics),
+            owner=replica,
         )
-        leases = Leases(database, replica=replica, lease_s=settings.lease_s)
+        # A connection of its own: a replica under load must not look dead for want of one.
+        beats = Database(settings.database_url, connections=1)
+        stack.push_async_callback(beats.aclose)
+        leases = Leases(beats, replica=replica, lease_s=settings.lease_s)
         await stack.enter_async_context(_recovering(Recovery(solver=solver, leases=leases), leases))
         services = Services(
             directory=Directory(database),
             solver=solver,
             archive=Archive(records=records, tree_log=tree_log),
+            readiness=make_readiness(database, redis, drain or Drain()),
+            metrics=metrics,
+            ledger=ledger,
+            usage=Usage(database),
         )
         yield Gateway(database, ledger, records, services)
 
@@ -107,73 +123,51 @@ async def _recovering(recovery: Recovery, leases: Leases) -> AsyncGenerator[None
         await leases.leave()
 
 
+@asynccontextmanager
+async def _watching(watch: Watch) -> AsyncGenerator[None]:
+    """Keep the gauges fresh while the block runs."""
+    # Once before the first request, so that its tenant has a name.
+    await watch.refresh()
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(watch.run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+def make_metrics(settings: Settings, config: GatewayConfig) -> Metrics:
+    """The metrics of this process; what their labels may say is known from here on."""
+    tenants = [name.strip() for name in settings.metrics_tenants.split(",") if name.strip()]
+    if len(tenants) > TENANTS_MAX:
+        raise BadConfiguration(f"FATHOM_METRICS_TENANTS: names more than {TENANTS_MAX} tenants")
+    return Metrics(version=__version__, experts=config.experts, tenants=tenants)
+
+
+def make_readiness(database: Database, redis: Redis, drain: Drain) -> Readiness:
+    """What must answer for requests to be sent here."""
+    revisions = migrate.revisions()
+    return Readiness(
+        {
+            "database": lambda: database_trouble(database),
+            "schema": lambda: schema_trouble(database, revisions),
+            "redis": lambda: redis_trouble(redis),
+        },
+        drain,
+    )
+
+
 def open_redis(url: str | None) -> Redis:
     """The Redis at `url`, or one inside this process that forgets when it ends."""
+    # Without a timeout of the client's own for commands: on Python 3.11 it loses a cancellation
+    # that arrives while it writes (asyncio.wait_for does). Who sends a command bounds it.
     if url is None:
-        return FakeAsyncRedis()
+        return FakeAsyncRedis(socket_timeout=None)
     pool: ConnectionPool = ConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
-        url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+        url, socket_timeout=None, socket_connect_timeout=REDIS_TIMEOUT_S
     )
     return Redis.from_pool(pool)
-
-
-def open_provider(config: ReplayProviderConfig) -> Provider:
-    """The provider that a section of the configuration describes."""
-    named = config.recordings
-    packaged = named.startswith(PACKAGED)
-    path = (
-        Path(str(files("app") / "data" / named.removeprefix(PACKAGED))) if packaged else Path(named)
-    )
-    try:
-        return ReplayProvider(Recordings.load(path), latency_s=config.latency_s)
-    except (BadRecordings, OSError) as error:
-        raise BadConfiguration(f"recordings: {error}") from None
-
-
-def make_expert(name: str, config: ExpertConfig) -> tuple[Expert, Price]:
-    """An expert and what its tokens cost."""
-    expert = Expert(
-        name=name,
-        provider=config.provider,
-        model=config.model,
-        max_output_tokens=config.max_output_tokens,
-        instructions=config.instructions,
-        temperature=config.temperature,
-        template_tokens=config.template_tokens,
-    )
-    price = Price(
-        provider=config.provider,
-        model=config.model,
-        input=config.input_usd_per_mtok,
-        output=config.output_usd_per_mtok,
-    )
-    return expert, price
-
-
-def make_policy(name: str, config: PolicyConfig) -> Policy:
-    """A policy; every role that is not named is the default expert's."""
-    default = config.default_expert
-    return Policy(
-        name=name,
-        default_expert=default,
-        second_opinion_expert=config.second_opinion_expert or default,
-        strong_expert=config.strong_expert or default,
-        search_experts=tuple(config.search_experts or (default,)),
-        value=config.value_usd,
-        auto_cap=config.auto_cap_usd,
-        search_cap=config.search_cap_usd,
-        deadline_s=config.deadline_s,
-        concurrency=config.concurrency,
-    )
-
-
-async def _price_experts(
-    config: GatewayConfig, ledger: Ledger
-) -> Mapping[str, tuple[Expert, Price]]:
-    experts = {name: make_expert(name, made) for name, made in config.experts.items()}
-    for _, price in experts.values():
-        await ledger.register(price)
-    return experts
 
 
 async def prepare_schema(url: str) -> None:

@@ -15,7 +15,9 @@ async def authenticate(request: Request) -> Tenant:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != SCHEME or not key:
         raise Unauthenticated
-    return await services(request).directory.authenticate(key.strip())
+    tenant = await services(request).directory.authenticate(key.strip())
+    request.state.tenant_id = tenant.id  # for the log
+    return tenant
 
 
 Authenticated = Annotated[Tenant, Depends(authenticate)]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -25,7 +26,12 @@ from app.ledger.refusals import (
     LimitReached,
 )
 from app.money import NanoUSD, to_usd
-from app.providers.completion import ProviderError, ProviderRefused, ProviderUnavailable
+from app.providers.completion import (
+    ProviderError,
+    ProviderInvalidResponse,
+    ProviderRefused,
+    ProviderUnavailable,
+)
 from app.search.events import UnreadableLog
 from app.search.trial import InvalidScore, UnknownTrial
 from app.settings import BadConfiguration
@@ -34,6 +40,7 @@ from app.solve.attempt import CallFailed
 from app.solve.outcome import DeadlineWithoutAnswer, InternalError
 from app.solve.plan import ExpertNotAllowed
 from app.store.treelog import TreeLogFenced, TreeLogGap, TreeLogUnavailable
+from app.telemetry.logs import described
 from app.tenants.directory import Unauthenticated
 
 
@@ -43,6 +50,10 @@ class BodyTooLarge(GatewayError):
 
 class StillRunning(GatewayError):
     """The request with this idempotency key has not ended."""
+
+
+class Draining(GatewayError):
+    """This process is about to end, and begins nothing new."""
 
 
 class NotJson(GatewayError):
@@ -67,6 +78,7 @@ PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
     ExpertNotAllowed: Problem(403, "expert-not-allowed", "The expert is not allowed"),
     BudgetExceeded: Problem(402, "budget-exhausted", "The budget has no room"),
     LimitReached: Problem(402, "budget-exhausted", "The request's own limit has no room"),
+    Draining: Problem(503, "draining", "The process is about to end", retryable=True),
     StillRunning: Problem(
         409, "idempotency-in-progress", "The same request is running", retryable=True
     ),
@@ -81,6 +93,9 @@ PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
         503, "upstream-unavailable", "No provider answered", retryable=True
     ),
     ProviderError: Problem(502, "upstream-invalid-response", "The provider failed"),
+    ProviderInvalidResponse: Problem(
+        502, "upstream-invalid-response", "The provider sent no usable answer"
+    ),
     CallFailed: Problem(502, "upstream-invalid-response", "The provider failed"),
     DeadlineWithoutAnswer: Problem(
         504, "deadline-no-answer", "No answer before the deadline", retryable=True
@@ -99,6 +114,8 @@ PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
 }
 
 RETRY_AFTER_S: Final = 5
+
+log = structlog.get_logger()
 
 
 def problem_of(error: GatewayError) -> Problem:
@@ -175,6 +192,7 @@ async def on_http_error(request: Request, error: Exception) -> JSONResponse:
     return respond(request, Problem(error.status_code, code, str(error.detail)), str(error.detail))
 
 
-async def on_bug(request: Request, _error: Exception) -> JSONResponse:
-    """What nobody expected. Its text stays in the log: it may hold anything."""
+async def on_bug(request: Request, error: Exception) -> JSONResponse:
+    """What nobody expected. Not even the log gets its text: it may hold anything."""
+    log.error("bug", **described(error))
     return respond(request, INTERNAL, "the gateway failed; its operator can see why")

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from app.api.auth import Authenticated
 from app.api.body import idempotency_key, read_body
 from app.api.present import candidates, running_document, solve_document, stored_text
-from app.api.problems import StillRunning, problem_named, respond
+from app.api.problems import Draining, StillRunning, problem_named, respond
 from app.api.schemas import SolveBody
 from app.api.state import services
 from app.api.trees import tree_document, tree_text
@@ -38,6 +38,8 @@ async def solve(request: Request, tenant: Authenticated) -> Response:
 
     With an `Idempotency-Key`, a request sent again gets the stored result and pays nothing.
     """
+    if services(request).readiness.draining:
+        raise Draining("this process is about to end; send the request again")
     sent = await read_body(request)
     body = SolveBody.model_validate_json(sent)
     try:

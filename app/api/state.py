@@ -4,18 +4,26 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from app.ledger.ledger import Ledger
+from app.ledger.usage import Usage
 from app.solve.archive import Archive
 from app.solve.solver import Solver
+from app.telemetry.metrics import Metrics
+from app.telemetry.readiness import Readiness
 from app.tenants.directory import Directory
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The use cases that HTTP offers."""
+    """The use cases that HTTP offers, and what it tells operators."""
 
     directory: Directory
     solver: Solver
     archive: Archive
+    ledger: Ledger
+    usage: Usage
+    readiness: Readiness
+    metrics: Metrics
 
 
 def services(request: Request) -> Services:

@@ -6,15 +6,16 @@ charge has a journal row of its own. Everything that calls a model is handed `At
 
 import asyncio
 import random
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
+from app.db.engine import uninterrupted
 from app.ids import SolveId
 from app.ledger.journal import CallResult, Intent, Told, TrialPlace
 from app.ledger.ledger import Claim, Ledger
 from app.ledger.postings import Bill, CallState
-from app.ledger.refusals import BudgetExceeded
+from app.ledger.refusals import BudgetExceeded, LimitReached
 from app.money import NanoUSD
 from app.providers.completion import (
     Completion,
@@ -32,8 +33,6 @@ ATTEMPTS_MAX: Final = 3
 BACKOFF_S: Final = 0.25
 BYTES_PER_TOKEN: Final = 4
 """For the one estimate that is ever charged: an answer whose provider reported no usage."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +107,7 @@ class Attempts:
         self._claim, self._ledger, self._providers, self._meter = claim, ledger, providers, meter
         self._problem, self._seed, self._temperature = problem, seed, temperature
         self._ends_at = ends_at
+        self._room = asyncio.Condition()
 
     def past_reply(self, op: str) -> Reply:
         """The reply that the journal has for an op which it is known to have one for."""
@@ -125,7 +125,8 @@ class Attempts:
         """Get an answer, trying again where that may help.
 
         A hold too small grows to `ahead` of room. Raises BudgetExceeded or LimitReached before a
-        call that does not fit, and CallFailed when no attempt gave an answer.
+        call that does not fit, CallFailed when no attempt gave an answer, and TimeoutError when the
+        solve's time ran out over it.
         """
         if (known := self._past.replies.get(op)) is not None:
             return known
@@ -138,6 +139,9 @@ class Attempts:
                 completion = await self._call(intent, seat, messages)
             except ProviderError as failure:
                 spent = NanoUSD(spent + await self._book(intent, draw, _failed(failure)))
+                if not self._left_s():
+                    # It failed because its time was up, which says nothing about the provider.
+                    raise TimeoutError from failure
                 if not await self._try_again(failure, attempt - made):
                     raise CallFailed(failure, call_id=intent.call_id, cost=spent) from failure
             else:
@@ -147,17 +151,30 @@ class Attempts:
         raise AssertionError("the last attempt returns or raises")
 
     async def _hold(self, intent: Intent, tokens_max: int, ahead: NanoUSD) -> Draw:
+        # One at a time: until the ledger has agreed, nobody may count on what the meter took.
+        async with self._room:
+            while True:
+                try:
+                    return await self._draw(intent, tokens_max, ahead)
+                except (BudgetExceeded, LimitReached):
+                    # Calls in flight will give back what they do not use.
+                    if self._meter.is_idle:
+                        raise
+                await self._room.wait()
+
+    async def _draw(self, intent: Intent, tokens_max: int, ahead: NanoUSD) -> Draw:
         draw = self._meter.draw(intent.max_cost, tokens_max=tokens_max, ahead=ahead)
-        told, self.told = self.told, []
+        told = tuple(self.told)
         try:
             await self._ledger.intend(self._claim, intent, grow=draw.grow, told=told)
         except BudgetExceeded:
-            self.told = told + self.told
             self._meter.undo(draw)
             if not ahead:
                 raise
             # A whole round does not fit; this call alone may.
-            return await self._hold(intent, tokens_max, NanoUSD(0))
+            return await self._draw(intent, tokens_max, NanoUSD(0))
+        # Only now: what was told rides along again if this intent was never committed.
+        del self.told[: len(told)]
         return draw
 
     async def _call(self, intent: Intent, seat: Seat, messages: Sequence[Message]) -> Completion:
@@ -170,12 +187,17 @@ class Attempts:
             op=intent.op,
             seed=self._seed,
             temperature=expert.temperature if self._temperature is None else self._temperature,
+            parameters=expert.parameters,
         )
         return await self._providers[expert.provider].complete(request, deadline_s=self._left_s())
 
     async def _book(self, intent: Intent, draw: Draw, result: CallResult) -> NanoUSD:
-        # Whatever cancels us now, the money is gone and must be written down first.
-        split = await uninterrupted(self._ledger.settle_call(self._claim, intent, result))
+        # Whatever cancels us now, the money is gone and must be written down first: in the ledger,
+        # and in the lines that its tenant is shown.
+        return await uninterrupted(self._write_down(intent, draw, result))
+
+    async def _write_down(self, intent: Intent, draw: Draw, result: CallResult) -> NanoUSD:
+        split = await self._ledger.settle_call(self._claim, intent, result)
         cost = NanoUSD(0) if split is None else split.tenant
         tokens = (result.input_tokens or 0) + (result.output_tokens or 0)
         self._meter.charge(draw, cost, tokens=tokens)
@@ -195,6 +217,8 @@ class Attempts:
                 error=result.error,
             )
         )
+        async with self._room:
+            self._room.notify_all()
         return cost
 
     async def _try_again(self, failure: ProviderError, attempt: int) -> bool:
@@ -236,16 +260,6 @@ class Attempts:
 def call_id(solve_id: SolveId, op: str, attempt: int) -> str:
     """The id of a call: the same attempt of the same op is the same call."""
     return f"{solve_id}:{op}:{attempt}"
-
-
-async def uninterrupted(work: Awaitable[T]) -> T:
-    """Finish `work` even when cancelled meanwhile; the cancellation is raised afterwards."""
-    running = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await running
-        raise
 
 
 def _failed(failure: ProviderError) -> CallResult:

@@ -26,6 +26,8 @@ async def decide(run: Run) -> Route:
     if first is None or not isinstance(verdict, BuyOpinion):
         assert not isinstance(verdict, BuyOpinion), "an opinion on nothing"
         return _record(run, verdict, [])
+    # Stands if the time or the budget ends here.
+    _record(run, Accept("unconfirmed", f"{verdict.because}, but none came"), [])
     second = await _second(run)
     agree = second is not None and _agree(first, second)
     final = gate.after_second(agree=agree, stakes=stakes)

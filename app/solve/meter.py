@@ -43,6 +43,11 @@ class Meter:
         """What the cap still allows beside the calls in flight."""
         return NanoUSD(self.cap - self.spent - self.inflight)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is in flight, so that none will give any room back."""
+        return not self.inflight and not self.tokens_inflight
+
     def draw(self, max_cost: NanoUSD, *, tokens_max: int, ahead: NanoUSD) -> Draw:
         """Take a call's worst case, at once, so that two workers cannot both take the same room.
 

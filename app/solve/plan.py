@@ -32,12 +32,15 @@ class Seat:
 
     def worst_case(self, messages: Sequence[Message]) -> NanoUSD:
         """The most that a call with these messages can cost."""
-        bound = input_tokens_max(messages, self.expert.template_tokens)
-        return self.price.worst_case(bound, self.max_output_tokens)
+        return self.price.worst_case(self.input_tokens_max(messages), self.max_output_tokens)
 
     def tokens_max(self, messages: Sequence[Message]) -> int:
         """The most tokens that a call with these messages can use."""
-        return input_tokens_max(messages, self.expert.template_tokens) + self.max_output_tokens
+        return self.input_tokens_max(messages) + self.max_output_tokens
+
+    def input_tokens_max(self, messages: Sequence[Message]) -> int:
+        """The most tokens that these messages can be."""
+        return input_tokens_max(messages, self.expert.template_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +178,9 @@ class _Seats:
         messages = fresh(self.request, expert)
         if seat.worst_case(messages) <= self.cap:
             return seat
-        spare = self.cap - replace(seat, max_output_tokens=0).worst_case(messages)
-        affordable = spare * 1_000_000 // price.output if spare > 0 and price.output else 0
+        # In millionths of a nano-dollar: a price is rounded once, and not here.
+        spare = self.cap * 1_000_000 - seat.input_tokens_max(messages) * price.input
+        affordable = spare // price.output if price.output else 0
         return replace(seat, max_output_tokens=affordable) if affordable >= floor else None
 
     def narrowed(self, name: str) -> Seat:

@@ -52,7 +52,7 @@ class Recovery:
             await self._solver.run(await self._solver.resume(claim))
         except (ClaimLost, DatabaseUnavailable) as error:
             # Somebody else has it, or will: it is still marked as running.
-            log.warning("solve_not_resumed", solve=claim.solve_id, reason=type(error).__name__)
+            log.warning("solve_not_resumed", solve_id=claim.solve_id, reason=type(error).__name__)
         except Exception:
             # One solve that cannot be resumed must not keep the others from it.
-            log.exception("solve_not_resumed", solve=claim.solve_id)
+            log.exception("solve_not_resumed", solve_id=claim.solve_id)

@@ -13,7 +13,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.db.engine import DatabaseUnavailable
+from structlog.contextvars import bind_contextvars
+
+from app.db.engine import DatabaseUnavailable, uninterrupted
 from app.evaluators.panel import Panel
 from app.gate.gate import Route
 from app.ids import solve_id
@@ -28,7 +30,7 @@ from app.providers.completion import Provider
 from app.search.search import Search
 from app.solve import outcome
 from app.solve import plan as planner
-from app.solve.attempt import Attempts, CallFailed, Past, uninterrupted
+from app.solve.attempt import Attempts, CallFailed, Past
 from app.solve.decide import choose, decide
 from app.solve.explore import Explorer
 from app.solve.meter import Meter
@@ -38,6 +40,7 @@ from app.solve.plan import Plan
 from app.solve.report import Solved
 from app.solve.request import Mode, SolveRequest, request_from, to_document
 from app.solve.run import Decision, Run
+from app.solve.tally import Tally
 from app.solve.tree import reopen, search_settings
 from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
@@ -57,10 +60,17 @@ class Solver:
     """Carries out solves."""
 
     def __init__(
-        self, *, ledger: Ledger, records: Records, tree_log: TreeLog, bench: Bench, owner: str
+        self,
+        *,
+        ledger: Ledger,
+        records: Records,
+        tree_log: TreeLog,
+        bench: Bench,
+        tally: Tally,
+        owner: str,
     ) -> None:
         self._ledger, self._records, self._tree_log = ledger, records, tree_log
-        self._bench, self._owner = bench, owner
+        self._bench, self._tally, self._owner = bench, tally, owner
 
     async def solve(
         self, tenant: Tenant, request: SolveRequest, *, key: IdempotencyKey | None = None
@@ -77,15 +87,19 @@ class Solver:
         for the same request, IdempotencyKeyReused where it was for another.
         """
         await self._ledger.refuse_repeat(tenant.id, key)
-        account = Account(tenant.id, tenant.key_id)
+        account = Account(tenant.id, tenant.key_id, tenant.project_id)
         policy = self._bench.policies[tenant.policy]
         try:
             return await self._open(account, request, policy, key=key)
         except BudgetExceeded as refusal:
-            # Less than usual is left: think as deep as that allows, if it allows anything.
-            if refusal.scope == "request" or refusal.available <= 0:
+            if refusal.scope == "request":
                 raise
-            return await self._open(account, request, policy, key=key, available=refusal.available)
+            left = refusal
+        try:
+            # Less than usual is left: think as deep as that allows, if it allows anything.
+            return await self._open(account, request, policy, key=key, available=left.available)
+        except BudgetExceeded as refusal:
+            raise left if refusal.scope == "request" else refusal from None
 
     async def resume(self, claim: Claim) -> Run:
         """Take up a solve that another process left, at the prices and bounds it was admitted with.
@@ -101,7 +115,7 @@ class Solver:
         request, plan = request_from(record.request), plan_from(record.plan)
         past = past_of(plan, calls, texts)
         meter = _meter(request, plan, hold=record.hold, spent=record.posted, past=past)
-        run = self._start(claim, request, plan, meter, past=past)
+        run = self._start(claim, request, plan, _panel(request), meter=meter, past=past)
         run.started_at_s = record.created_at.timestamp()
         run.search = await reopen(self._tree_log, record, calls)
         return run
@@ -112,6 +126,7 @@ class Solver:
         Cancelled, a new solve settles, for its client has left; a resumed one has none, and stays
         as it is for the next replica.
         """
+        bind_contextvars(solve_id=run.claim.solve_id)  # for the log
         try:
             cause = await self._until_it_ends(run)
         except asyncio.CancelledError:
@@ -128,8 +143,15 @@ class Solver:
 
     async def _finish(self, run: Run, cause: Cause) -> tuple[Solved, str | None]:
         solved, texts = conclude(run, cause)
-        ending = Ending(solved.status, to_document(solved), texts, erase=not run.request.store)
+        ending = Ending(
+            state=solved.status,
+            route=None if solved.decision is None else solved.decision.route,
+            result=to_document(solved),
+            texts=texts,
+            erase=not run.request.store,
+        )
         await uninterrupted(self._ledger.finish(run.claim, ending, told=run.attempts.told))
+        self._tally.solved(solved, tenant_id=run.claim.account.tenant_id)
         return solved, texts.get(outcome.ANSWER)
 
     async def _until_it_ends(self, run: Run) -> Cause:
@@ -206,18 +228,28 @@ class Solver:
             owner=self._owner,
             idempotency=key,
         )
-        claim = await self._ledger.hold(opening)
-        return self._start(claim, request, plan, _meter(request, plan, hold=plan.first_hold))
+        panel = _panel(request)  # may refuse, so before anything is held
+        holding = asyncio.ensure_future(self._ledger.hold(opening))
+        try:
+            await uninterrupted(holding)
+        except asyncio.CancelledError:
+            if holding.exception() is None:  # held for a client that has left meanwhile
+                left = self._start(holding.result(), request, plan, panel)
+                await self._finish(left, outcome.CANCELLED)
+            raise
+        return self._start(holding.result(), request, plan, panel)
 
     def _start(
         self,
         claim: Claim,
         request: SolveRequest,
         plan: Plan,
-        meter: Meter,
+        panel: Panel | None,
         *,
+        meter: Meter | None = None,
         past: Past | None = None,
     ) -> Run:
+        meter = _meter(request, plan, hold=plan.first_hold) if meter is None else meter
         attempts = Attempts(
             claim=claim,
             ledger=self._ledger,
@@ -229,9 +261,12 @@ class Solver:
             ends_at=asyncio.get_running_loop().time() + plan.deadline_s,
             past=past,
         )
-        asked = request.panel
-        panel = None if asked is None else Panel(asked.evaluators, asked.combine)
         return Run(claim, request, plan, meter, attempts, panel, started_at_s=time.time())
+
+
+def _panel(request: SolveRequest) -> Panel | None:
+    asked = request.panel
+    return None if asked is None else Panel(asked.evaluators, asked.combine)
 
 
 def _meter(

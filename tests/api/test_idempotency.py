@@ -31,7 +31,7 @@ async def test_a_repeated_request_gets_the_stored_result_and_pays_nothing(
 
 
 async def test_a_failed_solve_is_replayed_as_the_same_problem(sqlite_url: str) -> None:
-    """What failed once is not tried again under its key: the caller knows what the key stood for."""
+    """What failed once is not tried again under its key: the key stands for one solve."""
 
     def refuse(request: CompletionRequest) -> Answer:
         return ProviderRefused("no such model", may_have_worked=False)
@@ -72,7 +72,7 @@ async def test_a_request_that_still_runs_is_not_run_again(database_url: str) -> 
 
 
 async def test_of_many_at_once_one_is_run(database_url: str) -> None:
-    """Twenty copies race: one solve, one charge; every other is told that it runs, or its result."""
+    """Twenty copies race: one solve, one charge; the others learn that it runs, or its result."""
     async with fathom(database_url, reply("391", input_tokens=10, output_tokens=5)) as gateway:
         copies = [gateway.client.post("/v1/solve", json=BODY, headers=KEY) for _ in range(20)]
         codes = [response.status_code for response in await asyncio.gather(*copies)]

@@ -35,11 +35,18 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def gateway_process(
-    config: Path, *, database_url: str, redis_url: str | None = None, lease_s: float = 1.0
+    config: Path,
+    *,
+    database_url: str,
+    redis_url: str | None = None,
+    lease_s: float = 1.0,
+    **more: str,
 ) -> AsyncGenerator[tuple[subprocess.Popen[bytes], str]]:
     """`fathom serve` and its address; killed at the end if it still runs."""
     port = free_port()
-    environment = os.environ | {"FATHOM_DATABASE_URL": database_url, "FATHOM_LEASE_S": str(lease_s)}
+    environment = (
+        os.environ | {"FATHOM_DATABASE_URL": database_url, "FATHOM_LEASE_S": str(lease_s)} | more
+    )
     environment.pop("FATHOM_REDIS_URL", None)
     if redis_url is not None:
         environment["FATHOM_REDIS_URL"] = redis_url

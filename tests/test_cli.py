@@ -1,0 +1,117 @@
+"""The `fathom` command: what it does, and that it refuses in one line."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from app import __version__
+from app.cli import app
+from app.data.game24 import puzzles
+from app.errors import GatewayError
+from tests.solve.serving import gateway_process, slow_config
+
+FATHOM = str(Path(sys.executable).with_name("fathom"))
+
+
+def _run(*arguments: str, **environment: str) -> Result:
+    """The command within this process: a start costs more than most commands."""
+    return CliRunner().invoke(app, arguments, env=environment)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A database that does not exist yet."""
+    return f"sqlite+aiosqlite:///{tmp_path / 'fathom.db'}"
+
+
+def test_a_database_is_brought_to_this_version(sqlite_url: str) -> None:
+    """`fathom db upgrade` says what it is at; twice is as good as once."""
+    for _ in range(2):
+        done = _run("db", "upgrade", FATHOM_DATABASE_URL=sqlite_url)
+        assert done.exit_code == 0, done.output
+        assert __version__ in done.stdout
+
+
+async def test_a_tenant_made_by_command_can_solve_by_command(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """The key is printed alone, the answer on stdout, the bill on stderr; the books hold."""
+    create = ("tenants", "create", "acme", "--limit-usd", "5")
+    made = await asyncio.to_thread(_run, *create, FATHOM_DATABASE_URL=sqlite_url)
+    key = made.stdout.strip()
+    assert made.exit_code == 0, made.output
+    assert key.startswith("fathom_key")
+    config = slow_config(tmp_path, latency_s=0)
+    async with gateway_process(config, database_url=sqlite_url) as (_, address):
+        puzzle = puzzles()[5]
+        arguments = ("solve", puzzle.problem, "--url", address, "--mode", "single")
+        solved = await asyncio.to_thread(_run, *arguments, FATHOM_API_KEY=key)
+        assert solved.exit_code == 0, solved.output
+        assert solved.stdout.strip()
+        assert "$0.0" in solved.stderr
+        refused = await asyncio.to_thread(_run, *arguments, FATHOM_API_KEY="fathom_keyx_y")
+        assert str(refused.exception).startswith("No valid key")
+    checked = await asyncio.to_thread(_run, "check", FATHOM_DATABASE_URL=sqlite_url)
+    assert checked.exit_code == 0
+    total, held = checked.stdout.splitlines()[-1].split(" invariants, ")
+    assert held == f"{total} hold"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("keys", "create", "nobody"), "no tenant called 'nobody'"),
+        (("tenants", "create", "acme", "--limit-usd", "ten"), "not a decimal amount"),
+        (("tenants", "create", "acme", "--timezone", "Mars/Olympus"), "no time zone"),
+        (("keys", "revoke", "key1"), "no key 'key1'"),
+        (("budgets", "list", "nobody"), "no tenant called 'nobody'"),
+        (("solve", "2+2", "--url", "http://127.0.0.1:1"), "FATHOM_API_KEY"),
+        (("serve", "--config", "nowhere.toml"), "nowhere.toml: cannot be read"),
+    ],
+)
+def test_a_refusal_says_what_to_change(
+    sqlite_url: str, arguments: tuple[str, ...], said: str
+) -> None:
+    """A refusal of the gateway's own, naming the part that was wrong."""
+    done = _run(*arguments, FATHOM_DATABASE_URL=sqlite_url, FATHOM_API_KEY="")
+    assert isinstance(done.exception, GatewayError)
+    assert said in str(done.exception)
+
+
+def test_a_refusal_is_one_line(sqlite_url: str) -> None:
+    """On stderr, with exit status 1 and without a traceback."""
+    done = subprocess.run(
+        [FATHOM, "keys", "create", "nobody"],
+        env=os.environ | {"FATHOM_DATABASE_URL": sqlite_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "fathom: tenant: there is no tenant called 'nobody'\n"
+
+
+def test_operators_see_tenants_keys_and_budgets(sqlite_url: str) -> None:
+    """Projects and keys with budgets of their own, listed; a revoked key says so."""
+
+    def fathom(*arguments: str) -> str:
+        done = _run(*arguments, FATHOM_DATABASE_URL=sqlite_url)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    fathom("tenants", "create", "acme")
+    fathom("projects", "create", "acme", "web", "--limit-usd", "3", "--period", "month")
+    key = fathom("keys", "create", "acme", "--project", "web", "--limit-usd", "2").strip()
+    fathom("budgets", "set", "acme", "--limit-usd", "90", "--period", "month")
+    fathom("keys", "revoke", key.split("_")[1])
+    assert "acme" in fathom("tenants", "list")
+    assert "revoked" in fathom("keys", "list", "acme")
+    listed = fathom("budgets", "list", "acme")
+    for part in ("$90.00", "$3.00", "$2.00", "month", "project"):
+        assert part in listed
