@@ -76,7 +76,7 @@ def solve(
 ) -> None:
     """Send a problem to a running gateway; the answer goes to stdout, the bill to stderr."""
     key = os.environ.get("FATHOM_API_KEY")
-    if not key:
+    if not key or not key.isascii():
         raise InvalidRequest(
             "FATHOM_API_KEY", "set it to a key, such as one of `fathom tenants create`"
         )
@@ -121,9 +121,13 @@ def _post(url: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
         )
     except httpx.TransportError as error:
         raise GatewayUnreachable(f"{url}: {error}; is `fathom serve` running?") from None
-    document: dict[str, Any] = response.json()
-    if response.is_error:
-        raise GatewayRefused(f"{document['title']}: {document['detail']}")
+    try:
+        document: dict[str, Any] = response.json()
+        if response.is_error:
+            raise GatewayRefused(f"{document['title']}: {document['detail']}")
+    except (ValueError, LookupError, TypeError):
+        answered = f"HTTP {response.status_code} and not as a gateway would"
+        raise GatewayUnreachable(f"{url}: answered {answered}; is it Fathom?") from None
     return document
 
 

@@ -5,7 +5,7 @@ A mistake is reported with the file, the key and what was expected; an unknown k
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -30,13 +30,28 @@ class BadConfiguration(GatewayError):
     """The gateway does not start with a configuration that it would have to guess about."""
 
 
+def _one_of(*schemes: str) -> Callable[[str], str]:
+    """A check of a URL's scheme. It never repeats the URL, which may hold a password."""
+
+    def check(url: str) -> str:
+        if url.partition("://")[0] not in schemes or "://" not in url:
+            raise ValueError(f"a URL that starts with {' or '.join(f'{s}://' for s in schemes)}")
+        return url
+
+    return check
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_one_of("sqlite+aiosqlite", "postgresql+asyncpg"))]
+RedisUrl = Annotated[str, AfterValidator(_one_of("redis", "rediss", "unix"))]
+
+
 class Settings(BaseSettings):
     """The environment: one `FATHOM_…` variable a field."""
 
     model_config = SettingsConfigDict(env_prefix="FATHOM_", frozen=True, extra="ignore")
 
-    database_url: str = "sqlite+aiosqlite:///fathom.db"
-    redis_url: str | None = None
+    database_url: DatabaseUrl = "sqlite+aiosqlite:///fathom.db"
+    redis_url: RedisUrl | None = None
     config: Path | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -146,7 +161,10 @@ class GatewayConfig(_Section):
                 raise ValueError(f"experts.{name}.provider: no provider {expert.provider!r}")
         for name, policy in self.policies.items():
             roles = [policy.default_expert, policy.second_opinion_expert, policy.strong_expert]
-            for wanted in [*roles, *(policy.search_experts or ())]:
+            searching = policy.search_experts or ()
+            if len(set(searching)) < len(searching):
+                raise ValueError(f"policies.{name}.search_experts: one is named twice")
+            for wanted in [*roles, *searching]:
                 if wanted is not None and wanted not in self.experts:
                     raise ValueError(f"policies.{name}: no expert {wanted!r}")
         if "default" not in self.policies:
@@ -166,10 +184,12 @@ def read_config(path: Path | None) -> GatewayConfig:
     """The file at `path`, or the packaged demonstration when there is none."""
     source = str(path) if path else "the packaged demo.toml"
     try:
-        text = path.read_text() if path else files("app").joinpath("data/demo.toml").read_text()
-        return GatewayConfig.model_validate(tomllib.loads(text))
+        found = files("app").joinpath("data/demo.toml") if path is None else path
+        return GatewayConfig.model_validate(tomllib.loads(found.read_text("utf-8")))
     except OSError as error:
         raise BadConfiguration(f"{source}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise BadConfiguration(f"{source}: is not UTF-8: {error.reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise BadConfiguration(f"{source}: is not TOML: {error}") from None
     except ValidationError as error:

@@ -40,6 +40,8 @@ from app.telemetry.readiness import Drain, Readiness
 from app.tenants.directory import Directory
 
 REDIS_TIMEOUT_S: Final = 2.0
+REPLICA_HOST_MAX: Final = 40
+"""Of a replica's name, which has 64 characters for host, process and a random part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,4 +181,4 @@ async def prepare_schema(url: str) -> None:
 
 
 def _replica() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid7().hex[-8:]}"
+    return f"{socket.gethostname()[:REPLICA_HOST_MAX]}:{os.getpid()}:{uuid7().hex[-8:]}"

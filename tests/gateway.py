@@ -4,6 +4,7 @@ Experts are `cheap` (answers first), `second` (the opinion) and `strong`; a sear
 `cheap` and `strong`. Whatever a test does, the books must balance when its gateway closes.
 """
 
+import shutil
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from app.providers.completion import CompletionRequest
 from app.providers.scripted import Answer, Script, ScriptedProvider
 from app.settings import GatewayConfig, Settings
 from app.wiring import Gateway, open_gateway
+from tests.backends import Backends
 
 Json = dict[str, Any]
 
@@ -46,9 +48,15 @@ MALFORMED_KEY: Final = "fathom_nonsense"
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """An embedded database of this test's own."""
-    return f"sqlite+aiosqlite:///{tmp_path / 'fathom.db'}"
+def sqlite_url(backends: Backends, tmp_path: Path) -> str:
+    """An embedded database of this test's own, where `database_url` would tell no more."""
+    return copied(backends, tmp_path)
+
+
+def copied(backends: Backends, folder: Path) -> str:
+    """A copy of the migrated file: its URL."""
+    shutil.copyfile(backends.template, folder / "fathom.db")
+    return f"sqlite+aiosqlite:///{folder / 'fathom.db'}"
 
 
 def scripted_config(**policy: Any) -> GatewayConfig:  # noqa: ANN401 - what the file may say

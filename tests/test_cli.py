@@ -4,15 +4,17 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from app import __version__
-from app.cli import app
+from app.cli import GatewayUnreachable, app
 from app.data.game24 import puzzles
-from app.errors import GatewayError
+from app.errors import GatewayError, InvalidRequest
 from tests.solve.serving import gateway_process, slow_config
 
 FATHOM = str(Path(sys.executable).with_name("fathom"))
@@ -115,3 +117,40 @@ def test_operators_see_tenants_keys_and_budgets(sqlite_url: str) -> None:
     listed = fathom("budgets", "list", "acme")
     for part in ("$90.00", "$3.00", "$2.00", "month", "project"):
         assert part in listed
+
+
+class _Elsewhere(BaseHTTPRequestHandler):
+    """Some other program's HTTP server."""
+
+    def do_POST(self) -> None:
+        """Answer as a gateway never would."""
+        self.send_response(404)
+        self.end_headers()
+        self.wfile.write(b"<h1>Not here</h1>")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
+
+
+def test_a_server_that_is_no_gateway_is_named() -> None:
+    """Its page is not taken for an answer, nor for a problem."""
+    with HTTPServer(("127.0.0.1", 0), _Elsewhere) as elsewhere:
+        threading.Thread(target=elsewhere.handle_request).start()
+        address = f"http://127.0.0.1:{elsewhere.server_port}"
+        done = _run("solve", "2+2", "--url", address, FATHOM_API_KEY="fathom_keyx_y")
+    assert isinstance(done.exception, GatewayUnreachable)
+    assert f"{address}/v1/solve: answered HTTP 404" in str(done.exception)
+
+
+def test_a_key_that_no_header_can_carry_is_refused() -> None:
+    """Pasted with a character too many."""
+    done = _run("solve", "2+2", FATHOM_API_KEY="fathom_keyx_\N{EURO SIGN}")
+    assert isinstance(done.exception, InvalidRequest)
+    assert "FATHOM_API_KEY" in str(done.exception)
+
+
+def test_a_gateway_that_is_not_there_is_named() -> None:
+    """With what to do about it."""
+    done = _run("solve", "2+2", "--url", "http://127.0.0.1:1", FATHOM_API_KEY="fathom_keyx_y")
+    assert isinstance(done.exception, GatewayUnreachable)
+    assert "is `fathom serve` running?" in str(done.exception)

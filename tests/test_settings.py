@@ -1,5 +1,8 @@
 """A configuration with a mistake is refused: where it is, and what was expected."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,26 @@ MISTAKES = [
         ["policies.default.auto_cap_usd", "not a decimal amount"],
         id="an amount in words",
     ),
+    pytest.param(
+        GOOD + "deadline_s = nan\n",
+        ["policies.default.deadline_s: Input should be"],
+        id="a deadline that is no number",
+    ),
+    pytest.param(
+        GOOD + 'search_experts = ["fast", "fast"]\n',
+        ["policies.default.search_experts: one is named twice"],
+        id="an expert named twice",
+    ),
+    pytest.param(
+        GOOD.replace("[experts.fast]", '[experts."fast one"]'),
+        ["experts.fast one", "a name of letters, digits and - _ . /"],
+        id="a name with a space",
+    ),
+    pytest.param(
+        GOOD.replace('"0.60"', '"0.0000000001"'),
+        ["experts.fast.output_usd_per_mtok", "at most nine decimals"],
+        id="less than a nano-dollar",
+    ),
 ]
 
 
@@ -135,3 +158,54 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         500_000_000,
     )
     assert policy.deadline_s == 60
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    """TOML is UTF-8 whatever this machine's locale is."""
+    path = tmp_path / "fathom.toml"
+    path.write_bytes(GOOD.replace("fast", "fä").encode("latin-1"))
+    with pytest.raises(BadConfiguration, match=r"fathom\.toml: is not UTF-8"):
+        read_config(path)
+
+
+def _environment(**variables: str) -> str:
+    """What a process with these variables says of its settings."""
+    program = (
+        "from app.settings import BadConfiguration, read_settings\n"
+        "try:\n    print(read_settings())\n"
+        "except BadConfiguration as refused:\n    print(refused)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={name: text for name, text in os.environ.items() if "FATHOM_" not in name} | variables,
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=60,
+    )
+    return done.stdout
+
+
+def test_the_environment_is_read_once_with_its_mistakes_named() -> None:
+    """Every variable that is wrong, each on a line; a URL, which may hold a password, never."""
+    said = _environment(
+        FATHOM_PORT="high",
+        FATHOM_LEASE_S="nan",
+        FATHOM_LOG_FORMAT="xml",
+        FATHOM_DATABASE_URL="postgresql://fathom:hunter2@db/fathom",
+        FATHOM_REDIS_URL="db.example:6379",
+    ).splitlines()
+    assert [line.split(": ")[:2] for line in said] == [
+        ["environment", f"FATHOM_{name}"]
+        for name in ("DATABASE_URL", "REDIS_URL", "PORT", "LEASE_S", "LOG_FORMAT")
+    ]
+    assert "sqlite+aiosqlite:// or postgresql+asyncpg://" in said[0]
+    assert "redis:// or rediss:// or unix://" in said[1]
+    assert "hunter2" not in "".join(said)
+
+
+def test_without_an_environment_the_gateway_is_embedded_and_local() -> None:
+    """Nothing to install, and nobody from outside."""
+    said = _environment()
+    for part in ("sqlite+aiosqlite:///fathom.db", "redis_url=None", "'127.0.0.1'", "port=8080"):
+        assert part in said

@@ -13,14 +13,25 @@ from app import __version__
 from app.api import health, metrics, solves, spending
 from app.api.middleware import Edge
 from app.api.problems import on_bug, on_http_error, on_invalid_body, on_refusal
+from app.api.schemas import SolveBody
 from app.errors import GatewayError
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 
 
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The document, with the schema of the body that its route reads by itself."""
+        document = super().openapi()
+        body = SolveBody.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(body.pop("$defs"), SolveBody=body)
+        return document
+
+
 def build(lifespan: Lifespan) -> FastAPI:
     """The application; `lifespan` opens what it needs and yields `{"services": Services}`."""
-    app = FastAPI(
+    app = _Application(
         title="Fathom",
         version=__version__,
         summary="An inference gateway that decides how deep to think.",

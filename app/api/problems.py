@@ -189,7 +189,9 @@ async def on_http_error(request: Request, error: Exception) -> JSONResponse:
     """What the router itself refuses: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)
     code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
-    return respond(request, Problem(error.status_code, code, str(error.detail)), str(error.detail))
+    told = respond(request, Problem(error.status_code, code, str(error.detail)), str(error.detail))
+    told.headers.update(error.headers or {})  # a 405 names the methods that there are
+    return told
 
 
 async def on_bug(request: Request, error: Exception) -> JSONResponse:

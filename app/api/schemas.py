@@ -3,8 +3,9 @@
 Unknown fields are errors, so that a misspelt budget is refused and not ignored.
 """
 
+import re
 import secrets
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -25,6 +26,10 @@ from app.solve.request import (
 
 SEED_MAX = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly."""
+
+
+ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""As JSON writes it; an escaped backslash before it makes it six ordinary characters."""
 
 
 class _Body(BaseModel):
@@ -154,6 +159,12 @@ class SolveBody(_Body):
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = Field(
         default_factory=dict[MetadataKey, MetadataValue]
     )
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> Self:
+        if ESCAPED_NUL.search(self.model_dump_json()):
+            raise ValueError("a text holds the character NUL, which no database can keep")
+        return self
 
     @model_validator(mode="after")
     def _ends_with_the_user(self) -> Self:

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse, Response
 
 from app.api.auth import Authenticated
 from app.api.body import idempotency_key, read_body
+from app.api.presence import while_waiting
 from app.api.present import candidates, running_document, solve_document, stored_text
 from app.api.problems import Draining, StillRunning, problem_named, respond
 from app.api.schemas import SolveBody
@@ -25,9 +26,7 @@ NO_STORE: Final = {"Cache-Control": "no-store"}
 SOLVE_SCHEMA: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "content": {
-            "application/json": {"schema": SolveBody.model_json_schema(ref_template="{model}")}
-        },
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SolveBody"}}},
     }
 }
 
@@ -43,9 +42,10 @@ async def solve(request: Request, tenant: Authenticated) -> Response:
     sent = await read_body(request)
     body = SolveBody.model_validate_json(sent)
     try:
-        solved, text = await services(request).solver.solve(
+        solving = services(request).solver.solve(
             tenant, body.to_request(), key=idempotency_key(request, sent)
         )
+        solved, text = await while_waiting(request, solving)
     except AlreadyAsked as repeat:
         return await _replay(request, tenant, body, repeat.solve_id)
     return await _answer(request, tenant, body, solved, text)

@@ -43,7 +43,9 @@ class Archive:
 
     async def find(self, tenant: Tenant, solve_id: str) -> Archived:
         """Everything kept of a solve. Raises NoSuchSolve for another tenant's, too."""
-        record = await self._records.solve(tenant.id, solve_id)
+        # PostgreSQL takes no text with a NUL, not even to look for it.
+        known = solve_id.isprintable()
+        record = await self._records.solve(tenant.id, solve_id) if known else None
         if record is None:
             raise NoSuchSolve(f"there is no solve {solve_id!r}")
         return Archived(

@@ -4,13 +4,15 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
+from app.accounts import Allowance, open_key, open_project, open_tenant
 from app.db.engine import Database
-from app.ids import KeyId, TenantId
+from app.ids import KeyId, TenantId, uuid7
 from app.ledger.budgets import Account
 from app.ledger.ledger import Ledger
 from app.ledger.periods import Period
 from app.ledger.refusals import BudgetExceeded
 from app.ledger.tables import Budget, Solve, SolveInput
+from app.tenants.directory import Directory
 from tests.backends import account
 from tests.ledger.books import (
     assert_books_hold,
@@ -83,6 +85,28 @@ async def test_refusal_sees_the_levels_that_are_open_beside_those_that_are_not(
     with pytest.raises(BudgetExceeded) as refused:
         await ledger.hold(opening(payer, 50))
     assert (refused.value.scope, refused.value.available) == ("key", 40)
+
+
+async def test_project_is_a_level_between_the_tenant_and_its_keys(database: Database) -> None:
+    """All keys of it share what it may spend; a key outside it does not."""
+    ledger = Ledger(database)
+    name, wide = f"tenant-{uuid7().hex}", Allowance(nano(100), Period.TOTAL)
+    await open_tenant(database, name=name, policy="default", allowance=wide)
+    narrow = Allowance(nano(50), Period.TOTAL)
+    await open_project(database, tenant=name, name="app", allowance=narrow)
+    payers: list[Account] = []
+    for project in ("app", "app", None):
+        made = await open_key(database, tenant=name, name="k", allowance=wide, project=project)
+        found = await Directory(database).authenticate(made.key)
+        payers.append(Account(found.id, found.key_id, found.project_id))
+    first, second, outside = payers
+    assert [level.scope for level in await ledger.budgets(first)] == ["tenant", "project", "key"]
+    await ledger.hold(opening(first, 40))
+    with pytest.raises(BudgetExceeded) as refused:
+        await ledger.hold(opening(second, 11))
+    assert (refused.value.scope, refused.value.available) == ("project", 10)
+    await ledger.hold(opening(outside, 60))
+    await assert_books_hold(database)
 
 
 async def test_refused_hold_leaves_nothing_behind(database: Database) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import itertools
 
+import httpx
 from sqlalchemy import update
 
 from app.db.engine import WriteTx
+from app.demo import serving
 from app.ids import solve_id
 from app.money import NanoUSD, from_usd
 from app.providers.completion import CompletionRequest
@@ -90,7 +92,7 @@ async def test_what_is_told_is_what_was_charged_wherever_a_deadline_cuts(sqlite_
 
     async with fathom(sqlite_url, slow) as running:
         told = NanoUSD(0)
-        for deadline_ms in range(5, 65, 3):
+        for deadline_ms in range(5, 65, 5):
             response = await running.solve(SEARCH, budget={"deadline_ms": deadline_ms})
             document = response.json()
             spent = document["spent_usd"] if response.is_error else document["cost"]["total_usd"]
@@ -115,3 +117,20 @@ async def test_solve_may_be_cancelled_at_any_moment(sqlite_url: str) -> None:
         for levels in await running.budgets():
             assert levels.reserved == 0
         assert set(await running.solves()) <= {"cancelled", "completed", "incomplete"}
+
+
+async def test_client_that_leaves_cancels_its_solve(sqlite_url: str) -> None:
+    """Over a real connection: nobody would read the answer, so nobody pays for the rest of it."""
+    script = by_op({"gate.first": reply("7"), "*": held(asyncio.Event(), reply("8"))})
+    async with fathom(sqlite_url, script) as running, serving(running.gateway) as address:
+        headers = {"Authorization": f"Bearer {running.account.key}"}
+        async with httpx.AsyncClient(base_url=address, headers=headers) as client:
+            request = asyncio.create_task(client.post("/v1/solve", json={"input": "2 + 2?"}))
+            await running.provider.arrived(2)
+            request.cancel()
+            await asyncio.wait([request])
+        async with asyncio.timeout(5):
+            while await running.solves() != ["cancelled"]:  # noqa: ASYNC110 - the server's work
+                await asyncio.sleep(0.02)
+        assert [call.state for call in await running.calls()] == ["ok", "cancelled"]
+        assert running.provider.cancelled == 1

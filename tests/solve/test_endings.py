@@ -1,13 +1,19 @@
 """How a solve ends: by the gate, by a search, or by the failures of its providers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
 
-from app.providers.completion import FinishReason, ProviderRefused, ProviderUnavailable
+from app.providers.completion import (
+    CompletionRequest,
+    FinishReason,
+    ProviderRefused,
+    ProviderUnavailable,
+)
 from app.providers.scripted import Answer, Script, by_op, in_turn, reply
-from tests.gateway import Json, exact, fathom
+from tests.backends import Backends
+from tests.gateway import Fathom, Json, copied, exact, fathom
 
 REFUSED = ProviderRefused("not with these words", may_have_worked=False)
 OVERLOADED = ProviderUnavailable("overloaded", may_have_worked=False, retry_after_s=0)
@@ -340,27 +346,41 @@ def _script(ending: Ending) -> Script:
     return by_op({op: say() if callable(say) else say for op, say in ending.answers.items()})
 
 
+@pytest.fixture(scope="module")
+async def running(
+    backends: Backends, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[Fathom]:
+    """One gateway for the whole table: the problem names the ending, and so its answers."""
+    scripts = {ending.name: _script(ending) for ending in ENDINGS}
+
+    def script(request: CompletionRequest) -> Answer | Awaitable[Answer]:
+        return scripts[request.problem](request)
+
+    url = copied(backends, tmp_path_factory.mktemp("endings"))
+    async with fathom(url, script) as gateway:
+        yield gateway
+
+
 @pytest.mark.parametrize("ending", ENDINGS, ids=[ending.name for ending in ENDINGS])
-async def test_solve_ends_as_its_answers_demand(ending: Ending, sqlite_url: str) -> None:
-    """The table above: what was asked, what the caller is told, and that the amounts add up."""
-    async with fathom(sqlite_url, _script(ending)) as running:
-        response = await running.solve(ending.body)
-        assert response.status_code == 200, response.text
-        solve = response.json()
-        assert running.ops() == ending.ops
-        assert solve["output_text"] == ending.text
-        assert (solve["status"], solve["stop_reason"] or "") == (ending.status, ending.stop)
-        assert solve["incomplete_details"] == (
-            None if ending.incomplete is None else {"reason": ending.incomplete}
-        )
-        assert solve["decision"]["route"] == ending.route == response.headers["X-Solve-Route"]
-        assert solve["decision"]["reason"] == ending.reason
-        assert solve["decision"]["top_reasons"]
-        assert solve["decision"]["second_opinion"] == ending.opinion
-        assert solve["confidence"] == ending.confidence
-        assert solve["error"] is None
-        assert (await running.client.get(solve["links"]["self"])).json() == solve
-        assert await running.solves() == [ending.status]
+async def test_solve_ends_as_its_answers_demand(ending: Ending, running: Fathom) -> None:
+    """The table above: what was asked, and what the caller is told, then and afterwards."""
+    response = await running.solve(ending.body, input=ending.name)
+    assert response.status_code == 200, response.text
+    solve = response.json()
+    asked = [one.op for one in running.provider.requests if one.problem == ending.name]
+    assert asked == ending.ops
+    assert solve["output_text"] == ending.text
+    assert (solve["status"], solve["stop_reason"] or "") == (ending.status, ending.stop)
+    assert solve["incomplete_details"] == (
+        None if ending.incomplete is None else {"reason": ending.incomplete}
+    )
+    assert solve["decision"]["route"] == ending.route == response.headers["X-Solve-Route"]
+    assert solve["decision"]["reason"] == ending.reason
+    assert solve["decision"]["top_reasons"]
+    assert solve["decision"]["second_opinion"] == ending.opinion
+    assert solve["confidence"] == ending.confidence
+    assert solve["error"] is None
+    assert (await running.client.get(solve["links"]["self"])).json() == solve
 
 
 async def test_no_provider_answers(sqlite_url: str) -> None:

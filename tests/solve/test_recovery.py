@@ -18,7 +18,7 @@ from tests.backends import opened
 from tests.solve.serving import gateway_process, kill_9, slow_config
 
 SOLVES = 20
-CALLS_BEFORE_DEATH = 60
+CALLS_BEFORE_DEATH = 50
 
 
 def _search(number: int) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def _search(number: int) -> dict[str, Any]:
         "mode": "search",
         "seed": number,
         "evaluators": [{"type": "expression", "config": config}],
-        "search": {"max_nodes": 16, "patience": 16, "concurrency": 4},
+        "search": {"max_nodes": 10, "patience": 10, "concurrency": 4},
     }
 
 
