@@ -136,10 +136,11 @@ async def test_holds_are_small_so_that_worst_cases_lock_nobody_out(
     database_url: str, redis_url: str | None, tmp_path: Path
 ) -> None:
     """200 solves whose first holds fit are all answered, though their worst cases would not fit."""
-    limit = NanoUSD(200 * 2 * FIRST_CALL)
+    crowd = 200 if database_url.startswith("postgresql") else 50  # one writer takes its time
+    limit = NanoUSD(crowd * 2 * FIRST_CALL)
     async with service(tmp_path, database_url, redis_url, limit=limit) as running:
         running.models.script = _answer
-        solves = await asyncio.gather(*(running.solve(mode="auto") for _ in range(200)))
+        solves = await asyncio.gather(*(running.solve(mode="auto") for _ in range(crowd)))
         assert {solve.status_code for solve in solves} == {200}
         posted, reserved, cost = await _totals(running.database)
         assert (posted, reserved) == (cost, 0)
