@@ -4,15 +4,27 @@ There is no reset job. A period is a row of its own, so a new one starts empty b
 hold belongs to the period that admitted it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.db.clock import Clock, now
 from app.db.engine import ReadTx, WriteTx
@@ -21,6 +33,11 @@ from app.ledger.periods import Period, bounds
 from app.ledger.refusals import BudgetExceeded
 from app.ledger.tables import Budget, BudgetRule, Solve
 from app.money import NanoUSD
+
+SCOPES: Final = ("tenant", "project", "key")
+"""From the widest to the narrowest."""
+
+NOBODY: Final[Mapping[str, str | None]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +124,7 @@ async def set_rule(
 async def statuses(tx: ReadTx, account: Account) -> list[BudgetStatus]:
     """The current period of each budget, widest scope first; one not yet opened is untouched."""
     order = [scope for scope, _ in account.scopes()]
-    levels = await _statuses(tx, _levels(_is_current()).where(_of(account)))
+    levels = await _statuses(tx, _levels(_is_current()).where(_OF_ACCOUNT), _whose(account))
     return sorted(levels, key=lambda level: order.index(level.scope))
 
 
@@ -139,16 +156,8 @@ async def path(tx: WriteTx, account: Account) -> list[str]:
     An account without any budget may spend nothing, so a key is never made without one. Raises
     DoesNotFit.
     """
-    rules = (
-        await tx.execute(
-            select(BudgetRule.id, func.coalesce(Budget.id, ""))
-            .outerjoin(Budget, _is_current())
-            .where(_of(account))
-            .order_by(BudgetRule.id)  # all open periods in one order, so that none deadlock
-        )
-    ).all()
     opened: list[str] = []
-    for rule_id, open_id in rules:
+    for rule_id, open_id in (await tx.execute(_PATH, _whose(account))).all():
         opened.append(open_id or await _open(tx, rule_id))
     if not opened:
         raise DoesNotFit
@@ -162,7 +171,7 @@ async def reserve(tx: WriteTx, budgets: Sequence[str], amount: NanoUSD) -> None:
     one that does not; here its CHECK aborts the whole transaction. Raises DoesNotFit.
     """
     try:
-        await _change(tx, budgets, reserved=amount, posted=NanoUSD(0))
+        await _change(tx, _RESERVE, budgets, {"held": amount})
     except IntegrityError as error:
         raise DoesNotFit from error
 
@@ -172,29 +181,16 @@ async def release(tx: WriteTx, budgets: Sequence[str], *, hold: NanoUSD, posted:
 
     A limit that was lowered below what the period had used comes down as far as that is given back.
     """
-    used = Budget.posted + Budget.reserved + posted - hold
-    target = select(BudgetRule.limit_nano).where(BudgetRule.id == Budget.rule_id).scalar_subquery()
-    lowered = case((Budget.lim <= target, Budget.lim), (used > target, used), else_=target)
-    await _change(tx, budgets, reserved=NanoUSD(-hold), posted=posted, lim=lowered)
+    await _change(tx, _RELEASE, budgets, {"held": hold, "spent": posted})
 
 
 async def _change(
-    tx: WriteTx,
-    budgets: Sequence[str],
-    *,
-    reserved: NanoUSD,
-    posted: NanoUSD,
-    lim: ColumnElement[int] | InstrumentedAttribute[NanoUSD] = Budget.lim,
+    tx: WriteTx, change: Executable, budgets: Sequence[str], amounts: Mapping[str, NanoUSD]
 ) -> None:
     # A statement a level: one for all would lock them in the order in which it finds them, which is
     # not the same for two transactions at once, and each deadlock costs a second.
     for budget_id in sorted(budgets):
-        changed = await tx.scalar(
-            update(Budget)
-            .where(Budget.id == budget_id)
-            .values(reserved=Budget.reserved + reserved, posted=Budget.posted + posted, lim=lim)
-            .returning(Budget.id)
-        )
+        changed = await tx.scalar(change, {"budget": budget_id, **amounts})
         assert changed is not None, f"budget {budget_id} does not exist, so it bounds nothing"
 
 
@@ -240,9 +236,11 @@ def _levels(on: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
     ).outerjoin(Budget, on)
 
 
-async def _statuses(tx: ReadTx, levels: Select[*tuple[Any, ...]]) -> list[BudgetStatus]:
+async def _statuses(
+    tx: ReadTx, levels: Select[*tuple[Any, ...]], of: Mapping[str, str | None] = NOBODY
+) -> list[BudgetStatus]:
     at = await now(tx)
-    return [_status(row, at) for row in (await tx.execute(levels)).all()]
+    return [_status(row, at) for row in (await tx.execute(levels, of)).all()]
 
 
 def _status(row: Row[*tuple[Any, ...]], at: datetime) -> BudgetStatus:
@@ -259,10 +257,47 @@ def _is_current() -> ColumnElement[bool]:
     )
 
 
-def _of(account: Account) -> ColumnElement[bool]:
+def _of_account() -> ColumnElement[bool]:
     return or_(
         *(
-            and_(BudgetRule.scope == scope, BudgetRule.scope_id == scope_id)
-            for scope, scope_id in account.scopes()
+            and_(BudgetRule.scope == scope, BudgetRule.scope_id == bindparam(scope))
+            for scope in SCOPES
         )
     )
+
+
+def _whose(account: Account) -> Mapping[str, str | None]:
+    return dict.fromkeys(SCOPES) | dict(account.scopes())
+
+
+def _release() -> ReturningUpdate[str]:
+    used = Budget.posted + Budget.reserved + bindparam("spent") - bindparam("held")
+    target = select(BudgetRule.limit_nano).where(BudgetRule.id == Budget.rule_id).scalar_subquery()
+    return (
+        update(Budget)
+        .where(Budget.id == bindparam("budget"))
+        .values(
+            reserved=Budget.reserved - bindparam("held"),
+            posted=Budget.posted + bindparam("spent"),
+            lim=case((Budget.lim <= target, Budget.lim), (used > target, used), else_=target),
+        )
+        .returning(Budget.id)
+    )
+
+
+# Written once and executed with the amounts of each hold: to build a statement anew costs several
+# times what it costs to run.
+_OF_ACCOUNT: Final = _of_account()
+_PATH: Final = (
+    select(BudgetRule.id, func.coalesce(Budget.id, ""))
+    .outerjoin(Budget, _is_current())
+    .where(_OF_ACCOUNT)
+    .order_by(BudgetRule.id)  # all open periods in one order, so that none deadlock
+)
+_RESERVE: Final = (
+    update(Budget)
+    .where(Budget.id == bindparam("budget"))
+    .values(reserved=Budget.reserved + bindparam("held"))
+    .returning(Budget.id)
+)
+_RELEASE: Final = _release()

@@ -6,8 +6,9 @@ its outcome, or it ends as cancelled or orphaned when its solve is finished.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import String, insert, select, update
+from sqlalchemy import String, bindparam, insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.clock import Clock
@@ -18,6 +19,44 @@ from app.ledger.postings import Bill, CallState, Share, postings, share
 from app.ledger.retention import keep_texts
 from app.ledger.tables import Call, Entry, Solve
 from app.money import NanoUSD
+
+# Written once and executed with the facts of each call: to build a statement anew costs several
+# times what it costs to run.
+_BEGIN: Final = insert(Call).values(started_at=Clock())
+_CLOSE: Final = (
+    update(Call)
+    .where(Call.id == bindparam("call"), Call.state == CallState.INTENT)
+    .values(
+        state=bindparam("ended_as"),
+        cost=bindparam("paid"),
+        estimated=bindparam("guessed"),
+        returned_model=bindparam("answered_by"),
+        provider_request_id=bindparam("request_id"),
+        input_tokens=bindparam("sent_tokens"),
+        output_tokens=bindparam("received_tokens"),
+        finish_reason=bindparam("finished"),
+        error=bindparam("went_wrong"),
+        ended_at=Clock(),
+    )
+    .returning(Call.id)
+)
+_CHARGE: Final = (
+    update(Solve)
+    .where(Solve.id == bindparam("solve"))
+    .values(posted=Solve.posted + bindparam("spent"), inflight=Solve.inflight - bindparam("drawn"))
+)
+_POST: Final = insert(Entry).values(posted_at=Clock())
+_OPEN_CALLS: Final = (
+    select(Call.id, Call.op, Call.provider, Call.price_version, Call.max_cost)
+    .where(Call.solve_id == bindparam("solve"), Call.state == CallState.INTENT)
+    .with_for_update()
+)
+_NONE_IN_FLIGHT: Final = update(Solve).where(Solve.id == bindparam("solve")).values(inflight=0)
+_ROOM: Final = (
+    select(Solve.hold - Solve.posted - Solve.inflight)
+    .where(Solve.id == bindparam("solve"))
+    .with_for_update()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +126,24 @@ async def begin(tx: WriteTx, solve_id: SolveId, intent: Intent) -> None:
     """Write the intent; its id (solve, op, attempt) can be written only once."""
     trial = intent.trial
     await tx.execute(
-        insert(Call).values(
-            id=intent.call_id,
-            solve_id=solve_id,
-            op=intent.op,
-            attempt=intent.attempt,
-            state=CallState.INTENT,
-            expert=intent.expert,
-            expert_version=intent.expert_version,
-            provider=intent.provider,
-            model=intent.model,
-            price_version=intent.price_version,
-            prompt_sha256=intent.prompt_sha256,
-            max_cost=intent.max_cost,
-            ask=trial.ask if trial else None,
-            parent=trial.parent if trial else None,
-            asked_seq=trial.asked_seq if trial else None,
-            started_at=Clock(),
-        )
+        _BEGIN,
+        {
+            "id": intent.call_id,
+            "solve_id": solve_id,
+            "op": intent.op,
+            "attempt": intent.attempt,
+            "state": CallState.INTENT,
+            "expert": intent.expert,
+            "expert_version": intent.expert_version,
+            "provider": intent.provider,
+            "model": intent.model,
+            "price_version": intent.price_version,
+            "prompt_sha256": intent.prompt_sha256,
+            "max_cost": intent.max_cost,
+            "ask": trial.ask if trial else None,
+            "parent": trial.parent if trial else None,
+            "asked_seq": trial.asked_seq if trial else None,
+        },
     )
 
 
@@ -115,9 +154,7 @@ async def end(tx: WriteTx, call: OpenCall, result: CallResult) -> Share | None:
     if not await _close(tx, call.id, result, split):
         return None
     await tx.execute(
-        update(Solve)
-        .where(Solve.id == call.solve_id)
-        .values(posted=Solve.posted + split.tenant, inflight=Solve.inflight - call.max_cost)
+        _CHARGE, {"solve": call.solve_id, "spent": split.tenant, "drawn": call.max_cost}
     )
     await _post(tx, call, split)
     if result.text is not None:
@@ -155,17 +192,13 @@ async def orphan_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId) -> No
 async def _end_open(
     tx: WriteTx, solve_id: SolveId, tenant_id: TenantId, result: CallResult
 ) -> None:
-    found = await tx.execute(
-        select(Call.id, Call.op, Call.provider, Call.price_version, Call.max_cost)
-        .where(Call.solve_id == solve_id, Call.state == CallState.INTENT)
-        .with_for_update()
-    )
+    found = await tx.execute(_OPEN_CALLS, {"solve": solve_id})
     for call_id, op, provider, price_version, max_cost in found.all():
         call = OpenCall(call_id, solve_id, tenant_id, op, provider, price_version, max_cost)
         split = share(result.bill, max_cost=max_cost, room=NanoUSD(0))
         await _close(tx, call.id, result, split)
         await _post(tx, call, split)
-    await tx.execute(update(Solve).where(Solve.id == solve_id).values(inflight=0))
+    await tx.execute(_NONE_IN_FLIGHT, {"solve": solve_id})
 
 
 def text_name(op: str) -> str:
@@ -176,31 +209,24 @@ def text_name(op: str) -> str:
 async def _room(tx: WriteTx, solve_id: SolveId) -> NanoUSD:
     # Locked first, so that two outcomes cannot both spend the same room on their overruns; and the
     # solve before its call, as everybody does, or an outcome and the finish could deadlock.
-    found = await tx.execute(
-        select(Solve.hold - Solve.posted - Solve.inflight)
-        .where(Solve.id == solve_id)
-        .with_for_update()
-    )
-    return NanoUSD(found.scalar_one())
+    return NanoUSD((await tx.execute(_ROOM, {"solve": solve_id})).scalar_one())
 
 
 async def _close(tx: WriteTx, call_id: str, result: CallResult, split: Share) -> bool:
     closed = await tx.scalar(
-        update(Call)
-        .where(Call.id == call_id, Call.state == CallState.INTENT)
-        .values(
-            state=result.bill.state,
-            cost=split.tenant,
-            estimated=result.bill.billed is None and bool(split.tenant or split.suspense),
-            returned_model=_fitting(Call.returned_model, result.returned_model),
-            provider_request_id=_fitting(Call.provider_request_id, result.provider_request_id),
-            input_tokens=result.input_tokens,
-            output_tokens=result.output_tokens,
-            finish_reason=_fitting(Call.finish_reason, result.finish_reason),
-            error=_fitting(Call.error, result.error),
-            ended_at=Clock(),
-        )
-        .returning(Call.id)
+        _CLOSE,
+        {
+            "call": call_id,
+            "ended_as": result.bill.state,
+            "paid": split.tenant,
+            "guessed": result.bill.billed is None and bool(split.tenant or split.suspense),
+            "answered_by": _fitting(Call.returned_model, result.returned_model),
+            "request_id": _fitting(Call.provider_request_id, result.provider_request_id),
+            "sent_tokens": result.input_tokens,
+            "received_tokens": result.output_tokens,
+            "finished": _fitting(Call.finish_reason, result.finish_reason),
+            "went_wrong": _fitting(Call.error, result.error),
+        },
     )
     return closed is not None
 
@@ -225,4 +251,4 @@ async def _post(tx: WriteTx, call: OpenCall, split: Share) -> None:
         for posting in postings(split, tenant_id=call.tenant_id, provider=call.provider)
     ]
     if rows:
-        await tx.execute(insert(Entry).values(posted_at=Clock()), rows)
+        await tx.execute(_POST, rows)

@@ -7,9 +7,9 @@ anybody, once, because the money is already gone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -42,6 +42,34 @@ from app.ledger.refusals import (
 from app.ledger.retention import erase_texts, keep_texts
 from app.ledger.tables import PriceRow, Solve, SolveInput
 from app.money import NanoUSD
+
+# Written once and executed with the facts of each solve: to build a statement anew costs several
+# times what it costs to run.
+_OPEN: Final = insert(Solve).values(created_at=Clock())
+_KEEP_INPUT: Final = insert(SolveInput)
+_DRAW: Final = (
+    update(Solve)
+    .where(Solve.id == bindparam("solve"), Solve.token == bindparam("claimed"))
+    .where(Solve.state == "in_progress")
+    .values(hold=Solve.hold + bindparam("more"), inflight=Solve.inflight + bindparam("drawn"))
+    .returning(Solve.budgets)
+)
+_TO_END: Final = (
+    select(Solve.hold, Solve.posted, Solve.budgets, Solve.completed_at)
+    .where(Solve.id == bindparam("solve"), Solve.token == bindparam("claimed"))
+    .with_for_update()
+)
+_END: Final = (
+    update(Solve)
+    .where(Solve.id == bindparam("solve"))
+    .values(
+        state=bindparam("ended_as"),
+        route=bindparam("by_route"),
+        completed_at=Clock(),
+        result=bindparam("document"),
+        hold=Solve.posted,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +144,27 @@ class Ledger:
         async def work(tx: WriteTx) -> None:
             budgets = await path(tx, opening.account)
             await tx.execute(
-                insert(Solve).values(
-                    id=opening.solve_id,
-                    tenant_id=opening.account.tenant_id,
-                    project_id=opening.account.project_id,
-                    key_id=opening.account.key_id,
-                    state="in_progress",
-                    token=1,
-                    owner=opening.owner,
-                    budgets=budgets,
-                    cap=opening.cap,
-                    hold=opening.first_hold,
-                    created_at=Clock(),
-                )
+                _OPEN,
+                {
+                    "id": opening.solve_id,
+                    "tenant_id": opening.account.tenant_id,
+                    "project_id": opening.account.project_id,
+                    "key_id": opening.account.key_id,
+                    "state": "in_progress",
+                    "token": 1,
+                    "owner": opening.owner,
+                    "budgets": budgets,
+                    "cap": opening.cap,
+                    "hold": opening.first_hold,
+                },
             )
             await tx.execute(
-                insert(SolveInput).values(
-                    solve_id=opening.solve_id, request=opening.request, plan=opening.plan
-                )
+                _KEEP_INPUT,
+                {
+                    "solve_id": opening.solve_id,
+                    "request": opening.request,
+                    "plan": opening.plan,
+                },
             )
             if opening.idempotency is not None:
                 await remember(tx, tenant_id, opening.idempotency, opening.solve_id)
@@ -207,11 +238,7 @@ class Ledger:
 
         async def work(tx: WriteTx) -> None:
             ended = (
-                await tx.execute(
-                    select(Solve.hold, Solve.posted, Solve.budgets, Solve.completed_at)
-                    .where(Solve.id == claim.solve_id, Solve.token == claim.token)
-                    .with_for_update()
-                )
+                await tx.execute(_TO_END, {"solve": claim.solve_id, "claimed": claim.token})
             ).one_or_none()
             if ended is None:
                 raise ClaimLost(f"solve {claim.solve_id} is no longer run by this process")
@@ -221,15 +248,13 @@ class Ledger:
             await journal.note(tx, told)
             await journal.cancel_open(tx, claim.solve_id, claim.account.tenant_id)
             await tx.execute(
-                update(Solve)
-                .where(Solve.id == claim.solve_id)
-                .values(
-                    state=ending.state,
-                    route=ending.route,
-                    completed_at=Clock(),
-                    result=storable_document(ending.result),
-                    hold=posted,
-                )
+                _END,
+                {
+                    "solve": claim.solve_id,
+                    "ended_as": ending.state,
+                    "by_route": ending.route,
+                    "document": storable_document(ending.result),
+                },
             )
             await release(tx, budgets, hold=hold, posted=posted)
             if ending.erase:
@@ -255,11 +280,13 @@ async def _draw(
 ) -> Sequence[str] | None:
     try:
         budgets: list[str] | None = await tx.scalar(
-            update(Solve)
-            .where(Solve.id == claim.solve_id, Solve.token == claim.token)
-            .where(Solve.state == "in_progress")
-            .values(hold=Solve.hold + grow, inflight=Solve.inflight + max_cost)
-            .returning(Solve.budgets)
+            _DRAW,
+            {
+                "solve": claim.solve_id,
+                "claimed": claim.token,
+                "more": grow,
+                "drawn": max_cost,
+            },
         )
     except IntegrityError as error:
         raise Overdrawn from error

@@ -1,6 +1,7 @@
 """Texts live apart from the money, so that they can be erased while every amount stays."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -10,15 +11,19 @@ from app.db.texts import storable
 from app.ids import SolveId
 from app.ledger.tables import Payload, SolveInput
 
+_KEEP: Final = upsert(Payload).on_conflict_do_update(
+    index_elements=["solve_id", "name"], set_={"body": upsert(Payload).excluded.body}
+)
+
 
 async def keep_texts(tx: WriteTx, solve_id: SolveId, texts: Mapping[str, str]) -> None:
     """Keep texts under their names; a later text takes the place of an earlier one."""
-    for name, text in texts.items():
-        body = storable(text)
-        row = upsert(Payload).values(solve_id=solve_id, name=name, body=body)
-        await tx.execute(
-            row.on_conflict_do_update(index_elements=["solve_id", "name"], set_={"body": body})
-        )
+    if texts:
+        rows = [
+            {"solve_id": solve_id, "name": name, "body": storable(text)}
+            for name, text in texts.items()
+        ]
+        await tx.execute(_KEEP, rows)
 
 
 async def erase_texts(tx: WriteTx, solve_id: SolveId) -> None:

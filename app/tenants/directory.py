@@ -3,8 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.db.clock import Clock
@@ -34,6 +35,13 @@ class Unauthenticated(GatewayError):
         super().__init__("send a valid key in the header `Authorization: Bearer <key>`")
 
 
+_WHOSE_KEY: Final = (
+    select(KeyRow.sha256, TenantRow.id, TenantRow.name, TenantRow.policy, KeyRow.project_id)
+    .join(TenantRow, TenantRow.id == KeyRow.tenant_id)
+    .where(KeyRow.id == bindparam("key"), KeyRow.revoked_at.is_(None))
+)
+
+
 class Directory:
     """Finds tenants by their keys."""
 
@@ -45,13 +53,8 @@ class Directory:
         key_id = keys.public_id(key)
         if key_id is None:
             raise Unauthenticated
-        query = (
-            select(KeyRow.sha256, TenantRow.id, TenantRow.name, TenantRow.policy, KeyRow.project_id)
-            .join(TenantRow, TenantRow.id == KeyRow.tenant_id)
-            .where(KeyRow.id == key_id, KeyRow.revoked_at.is_(None))
-        )
         async with self._db.read() as tx:
-            row = (await tx.execute(query)).one_or_none()
+            row = (await tx.execute(_WHOSE_KEY, {"key": key_id})).one_or_none()
         if row is None or not keys.matches(key, row[0]):
             raise Unauthenticated
         _, tenant, name, policy, project = row
