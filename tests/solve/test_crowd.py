@@ -21,34 +21,42 @@ SEARCH: Json = {
 } | exact("391")
 
 
-async def _answer(request: CompletionRequest) -> Answer:
-    await asyncio.sleep(0.005)
-    return reply("7", output_tokens=min(900, request.max_output_tokens))
+class Watch:
+    """Looks at the budgets over and over while models answer."""
 
+    def __init__(self) -> None:
+        self.samples = 0
+        self._sampled = asyncio.Condition()
 
-async def _watch(running: Fathom) -> int:
-    """Sample the budgets until cancelled; the number of samples."""
-    samples = 0
-    try:
+    async def sample(self, running: Fathom) -> None:
+        """Look until cancelled: no limit may ever be seen overdrawn."""
         while True:
             for level in await running.budgets():
                 assert level.posted + level.reserved <= level.limit
-            samples += 1
-            await asyncio.sleep(0.005)
-    except asyncio.CancelledError:
-        return samples
+            async with self._sampled:
+                self.samples += 1
+                self._sampled.notify_all()
+
+    async def answer(self, request: CompletionRequest) -> Answer:
+        """An answer that comes after one more look, so that holds are seen while they stand."""
+        async with self._sampled:
+            await self._sampled.wait()
+        return reply("7", output_tokens=min(900, request.max_output_tokens))
 
 
 @pytest.mark.parametrize("body", [SINGLE, SEARCH], ids=["single", "search"])
 async def test_crowd_never_overdraws_its_budget(body: Json, database_url: str) -> None:
     """Not at any sample; refusals are 402; at the end entries sum to zero and nothing is held."""
     allowance = Allowance(limit=LIMIT, period=Period.TOTAL)
-    async with fathom(database_url, _answer, allowance=allowance) as running:
-        watching = asyncio.create_task(_watch(running))
+    watch = Watch()
+    async with fathom(database_url, watch.answer, allowance=allowance) as running:
+        watching = asyncio.create_task(watch.sample(running))
         async with asyncio.TaskGroup() as crowd:
             solving = [crowd.create_task(running.solve(body, seed=n)) for n in range(SOLVES)]
         watching.cancel()
-        assert await watching > 10
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+        assert watch.samples > 0
         responses = [task.result() for task in solving]
         statuses = [response.status_code for response in responses]
         assert set(statuses) == {200, 402}
