@@ -177,6 +177,13 @@ async def note(tx: WriteTx, told: Sequence[Told]) -> None:
         )
 
 
+async def withdraw(tx: WriteTx, call_id: str) -> None:
+    """End an intent whose call was certainly not made: nobody can have charged for it."""
+    bill = Bill(CallState.CANCELLED, billed=None, may_have_worked=False)
+    split = share(bill, max_cost=NanoUSD(0), room=NanoUSD(0))
+    await _close(tx, call_id, CallResult(bill, error="the solve ended before it was made"), split)
+
+
 async def cancel_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId) -> None:
     """End every intent of a solve that ends first: its worst case waits in suspense."""
     result = CallResult(Bill(CallState.CANCELLED, billed=None), error="the solve ended first")

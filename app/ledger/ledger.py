@@ -74,7 +74,10 @@ _END: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A solve about to start: who pays, the most it may ever cost, and what it holds at first."""
+    """A solve about to start: who pays, the most it may ever cost, and what it holds at first.
+
+    `first` is the call it starts with, where that is known: it is journalled with the hold.
+    """
 
     solve_id: SolveId
     account: Account
@@ -83,6 +86,7 @@ class Opening:
     request: Mapping[str, Any]
     plan: Mapping[str, Any]
     owner: str
+    first: Intent | None = None
     idempotency: IdempotencyKey | None = None
 
 
@@ -104,6 +108,22 @@ class Ending:
     result: Mapping[str, Any]
     texts: Mapping[str, str]
     erase: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """What a run has not yet written down when it ends: it goes with the finish.
+
+    `told` is what a search was told of its answers; `outcome` is a call that has just ended;
+    `unmade` is one that was journalled and never made.
+    """
+
+    told: Sequence[Told] = ()
+    outcome: tuple[Intent, CallResult] | None = None
+    unmade: Intent | None = None
+
+
+NOTHING_LOOSE: Final = Loose()
 
 
 class Overdrawn(Exception):
@@ -156,6 +176,7 @@ class Ledger:
                     "budgets": budgets,
                     "cap": opening.cap,
                     "hold": opening.first_hold,
+                    "inflight": 0 if opening.first is None else opening.first.max_cost,
                 },
             )
             await tx.execute(
@@ -168,6 +189,8 @@ class Ledger:
             )
             if opening.idempotency is not None:
                 await remember(tx, tenant_id, opening.idempotency, opening.solve_id)
+            if opening.first is not None:
+                await journal.begin(tx, opening.solve_id, opening.first)
             await reserve(tx, budgets, opening.first_hold)
 
         try:
@@ -230,22 +253,27 @@ class Ledger:
 
         return await self._db.write(work)
 
-    async def finish(self, claim: Claim, ending: Ending, *, told: Sequence[Told] = ()) -> None:
+    async def finish(self, claim: Claim, ending: Ending, *, loose: Loose = NOTHING_LOOSE) -> None:
         """End the solve once: no call stays open, what was spent is posted, the rest is freed.
 
         Raises ClaimLost when another process has taken over; a repeat is harmless.
         """
 
-        async def work(tx: WriteTx) -> None:
+        async def work(tx: WriteTx) -> bool:
+            if loose.outcome is not None:
+                intent, result = loose.outcome
+                await journal.end(tx, _call_of(claim, intent), result)
             ended = (
                 await tx.execute(_TO_END, {"solve": claim.solve_id, "claimed": claim.token})
             ).one_or_none()
             if ended is None:
-                raise ClaimLost(f"solve {claim.solve_id} is no longer run by this process")
+                return False
             hold, posted, budgets, completed_at = ended
             if completed_at is not None:
-                return
-            await journal.note(tx, told)
+                return True
+            await journal.note(tx, loose.told)
+            if loose.unmade is not None:
+                await journal.withdraw(tx, loose.unmade.call_id)
             await journal.cancel_open(tx, claim.solve_id, claim.account.tenant_id)
             await tx.execute(
                 _END,
@@ -261,8 +289,11 @@ class Ledger:
                 await erase_texts(tx, claim.solve_id)
             else:
                 await keep_texts(tx, claim.solve_id, ending.texts)
+            return True
 
-        await self._db.write(work)
+        # Told after the commit: an outcome is a fact, and kept whoever runs the solve by now.
+        if not await self._db.write(work):
+            raise ClaimLost(f"solve {claim.solve_id} is no longer run by this process")
 
     async def budgets(self, account: Account) -> Sequence[BudgetStatus]:
         """The current period of each budget that a hold of the account has to fit."""

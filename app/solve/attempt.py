@@ -13,7 +13,7 @@ from typing import Final
 from app.db.engine import uninterrupted
 from app.ids import SolveId
 from app.ledger.journal import CallResult, Intent, Told, TrialPlace
-from app.ledger.ledger import Claim, Ledger
+from app.ledger.ledger import Claim, Ledger, Loose
 from app.ledger.postings import Bill, CallState
 from app.ledger.refusals import BudgetExceeded, LimitReached
 from app.money import NanoUSD
@@ -28,6 +28,9 @@ from app.providers.completion import (
 from app.solve.meter import Draw, Meter
 from app.solve.plan import Seat
 from app.solve.prompts import fingerprint
+
+FIRST: Final = "gate.first"
+"""The op of the first answer, wherever a solve starts with one."""
 
 ATTEMPTS_MAX: Final = 3
 BACKOFF_S: Final = 0.25
@@ -86,6 +89,10 @@ class Attempts:
     `lines` is what they came to, in the order they ended; `told` is what a search was told of their
     answers and the journal was not, yet: it rides along with the next intent, or the finish. A
     resumed solve hands in `past`: a call that was answered before is not made again.
+
+    `begun` is the first call where the ledger journalled it with the hold, and `last` the op after
+    which nothing can happen but the finish: its outcome is written down with that, and so is one
+    transaction less to wait for.
     """
 
     def __init__(
@@ -100,6 +107,8 @@ class Attempts:
         temperature: float | None,
         ends_at: float,
         past: Past | None = None,
+        begun: Intent | None = None,
+        last: str | None = None,
     ) -> None:
         self._past = Past() if past is None else past
         self.lines: list[CallLine] = list(self._past.lines)
@@ -107,7 +116,14 @@ class Attempts:
         self._claim, self._ledger, self._providers, self._meter = claim, ledger, providers, meter
         self._problem, self._seed, self._temperature = problem, seed, temperature
         self._ends_at = ends_at
+        self._begun, self._last = begun, last
+        self._outcome: tuple[Intent, CallResult] | None = None
         self._room = asyncio.Condition()
+
+    @property
+    def loose(self) -> Loose:
+        """What is left for the finish to write down."""
+        return Loose(told=self.told, outcome=self._outcome, unmade=self._begun)
 
     def past_reply(self, op: str) -> Reply:
         """The reply that the journal has for an op which it is known to have one for."""
@@ -133,7 +149,7 @@ class Attempts:
         made = sum(line.op == op for line in self._past.lines)
         spent = NanoUSD(sum(line.cost for line in self._past.lines if line.op == op))
         for attempt in range(made + 1, made + ATTEMPTS_MAX + 1):
-            intent = self._intent(op, attempt, seat, messages, trial)
+            intent = intent_for(self._claim.solve_id, op, attempt, seat, messages, trial=trial)
             draw = await self._hold(intent, seat.tokens_max(messages), ahead)
             try:
                 completion = await self._call(intent, seat, messages)
@@ -164,6 +180,9 @@ class Attempts:
 
     async def _draw(self, intent: Intent, tokens_max: int, ahead: NanoUSD) -> Draw:
         draw = self._meter.draw(intent.max_cost, tokens_max=tokens_max, ahead=ahead)
+        if intent == self._begun:
+            self._begun = None
+            return draw
         told = tuple(self.told)
         try:
             await self._ledger.intend(self._claim, intent, grow=draw.grow, told=told)
@@ -197,8 +216,7 @@ class Attempts:
         return await uninterrupted(self._write_down(intent, draw, result))
 
     async def _write_down(self, intent: Intent, draw: Draw, result: CallResult) -> NanoUSD:
-        split = await self._ledger.settle_call(self._claim, intent, result)
-        cost = NanoUSD(0) if split is None else split.tenant
+        cost = await self._settle(intent, result)
         tokens = (result.input_tokens or 0) + (result.output_tokens or 0)
         self._meter.charge(draw, cost, tokens=tokens)
         self.lines.append(
@@ -221,6 +239,15 @@ class Attempts:
             self._room.notify_all()
         return cost
 
+    async def _settle(self, intent: Intent, result: CallResult) -> NanoUSD:
+        billed = result.bill.billed
+        if intent.op == self._last and billed is not None and billed <= intent.max_cost:
+            # What was held for it covers it, so its price is what the tenant pays.
+            self._outcome = intent, result
+            return billed
+        split = await self._ledger.settle_call(self._claim, intent, result)
+        return NanoUSD(0) if split is None else split.tenant
+
     async def _try_again(self, failure: ProviderError, attempt: int) -> bool:
         if not isinstance(failure, ProviderUnavailable) or attempt == ATTEMPTS_MAX:
             return False
@@ -234,32 +261,30 @@ class Attempts:
     def _left_s(self) -> float:
         return max(0.0, self._ends_at - asyncio.get_running_loop().time())
 
-    def _intent(
-        self,
-        op: str,
-        attempt: int,
-        seat: Seat,
-        messages: Sequence[Message],
-        trial: TrialPlace | None,
-    ) -> Intent:
-        return Intent(
-            call_id=call_id(self._claim.solve_id, op, attempt),
-            op=op,
-            attempt=attempt,
-            expert=seat.expert.name,
-            expert_version=seat.expert.version,
-            provider=seat.expert.provider,
-            model=seat.expert.model,
-            price_version=seat.price.version,
-            prompt_sha256=fingerprint(messages),
-            max_cost=seat.worst_case(messages),
-            trial=trial,
-        )
 
-
-def call_id(solve_id: SolveId, op: str, attempt: int) -> str:
-    """The id of a call: the same attempt of the same op is the same call."""
-    return f"{solve_id}:{op}:{attempt}"
+def intent_for(
+    solve_id: SolveId,
+    op: str,
+    attempt: int,
+    seat: Seat,
+    messages: Sequence[Message],
+    *,
+    trial: TrialPlace | None = None,
+) -> Intent:
+    """The intent of a call; the same attempt of the same op is the same call."""
+    return Intent(
+        call_id=f"{solve_id}:{op}:{attempt}",
+        op=op,
+        attempt=attempt,
+        expert=seat.expert.name,
+        expert_version=seat.expert.version,
+        provider=seat.expert.provider,
+        model=seat.expert.model,
+        price_version=seat.price.version,
+        prompt_sha256=fingerprint(messages),
+        max_cost=seat.worst_case(messages),
+        trial=trial,
+    )
 
 
 def _failed(failure: ProviderError) -> CallResult:

@@ -4,7 +4,7 @@ from app.answers.canonical import cluster, equal
 from app.gate import gate
 from app.gate.gate import Accept, BuyOpinion, Escalate, FirstAnswer, Route, Stakes
 from app.money import NanoUSD
-from app.solve.attempt import CallFailed
+from app.solve.attempt import FIRST, CallFailed
 from app.solve.plan import Seat
 from app.solve.run import Answer, Decision, Run
 
@@ -51,7 +51,7 @@ def choose(run: Run, strong: Answer) -> Answer:
 
 async def _first(run: Run) -> Answer | None:
     try:
-        return await run.ask("gate.first", run.plan.first)
+        return await run.ask(FIRST, run.plan.first)
     except CallFailed:
         return None
 

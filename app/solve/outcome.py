@@ -12,7 +12,7 @@ from app.providers.completion import FinishReason
 from app.search.search import Search
 from app.search.tree import ROOT
 from app.search.trial import StopReason
-from app.solve.attempt import CallFailed
+from app.solve.attempt import FIRST, CallFailed
 from app.solve.plan import Seat
 from app.solve.report import (
     DecisionFacts,
@@ -216,14 +216,14 @@ def _op(best: Answer | None) -> str | None:
 
 
 def _single_baseline(run: Run) -> NanoUSD | None:
-    lines = [line for line in run.attempts.lines if line.op == "gate.first"]
+    lines = [line for line in run.attempts.lines if line.op == FIRST]
     return NanoUSD(sum(line.cost for line in lines)) if lines else None
 
 
 def _strong_baseline(run: Run) -> NanoUSD | None:
     # What one strong call of the first answer's length would have cost.
     strong = run.plan.strong
-    first = next((a for a in run.answers if a.reply.op == "gate.first"), None)
+    first = next((a for a in run.answers if a.reply.op == FIRST), None)
     usage = None if first is None else first.reply.completion.usage
     if strong is None or usage is None or (run.decision and run.decision.route is Route.STRONG):
         lines = [line.cost for line in run.attempts.lines if line.op == "strong"]

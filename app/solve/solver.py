@@ -18,9 +18,10 @@ from structlog.contextvars import bind_contextvars
 from app.db.engine import DatabaseUnavailable, uninterrupted
 from app.evaluators.panel import Panel
 from app.gate.gate import Route
-from app.ids import solve_id
+from app.ids import SolveId, solve_id
 from app.ledger.budgets import Account
 from app.ledger.idempotency import IdempotencyKey
+from app.ledger.journal import Intent
 from app.ledger.ledger import Claim, Ending, Ledger, Opening
 from app.ledger.price import Price
 from app.ledger.records import Records
@@ -30,13 +31,14 @@ from app.providers.completion import Provider
 from app.search.search import Search
 from app.solve import outcome
 from app.solve import plan as planner
-from app.solve.attempt import Attempts, CallFailed, Past
+from app.solve.attempt import FIRST, Attempts, CallFailed, Past, intent_for
 from app.solve.decide import choose, decide
 from app.solve.explore import Explorer
 from app.solve.meter import Meter
 from app.solve.outcome import Cause, conclude
 from app.solve.past import past_of, plan_from, tokens_of
 from app.solve.plan import Plan
+from app.solve.prompts import fresh
 from app.solve.report import Solved
 from app.solve.request import Mode, SolveRequest, request_from, to_document
 from app.solve.run import Decision, Run
@@ -150,7 +152,7 @@ class Solver:
             texts=texts,
             erase=not run.request.store,
         )
-        await uninterrupted(self._ledger.finish(run.claim, ending, told=run.attempts.told))
+        await uninterrupted(self._ledger.finish(run.claim, ending, loose=run.attempts.loose))
         self._tally.solved(solved, tenant_id=run.claim.account.tenant_id)
         return solved, texts.get(outcome.ANSWER)
 
@@ -180,7 +182,7 @@ class Solver:
                 run.decision = Decision(Route.SEARCH, "forced", ["the request asks for a search"])
             case Mode.SINGLE:
                 run.decision = Decision(Route.SINGLE, "forced", ["the request asks for one call"])
-                await run.ask("gate.first", run.plan.first)
+                await run.ask(FIRST, run.plan.first)
             case Mode.AUTO:
                 started = time.perf_counter()
                 route = await decide(run)
@@ -218,14 +220,16 @@ class Solver:
         available: NanoUSD | None = None,
     ) -> Run:
         plan = planner.make(request, policy, self._bench.experts, available=available)
+        made = solve_id()
         opening = Opening(
-            solve_id=solve_id(),
+            solve_id=made,
             account=account,
             cap=plan.cap,
             first_hold=plan.first_hold,
             request=to_document(request),
             plan=to_document(plan),
             owner=self._owner,
+            first=_first(made, request, plan),
             idempotency=key,
         )
         panel = _panel(request)  # may refuse, so before anything is held
@@ -234,10 +238,10 @@ class Solver:
             await uninterrupted(holding)
         except asyncio.CancelledError:
             if holding.exception() is None:  # held for a client that has left meanwhile
-                left = self._start(holding.result(), request, plan, panel)
+                left = self._start(holding.result(), request, plan, panel, begun=opening.first)
                 await self._finish(left, outcome.CANCELLED)
             raise
-        return self._start(holding.result(), request, plan, panel)
+        return self._start(holding.result(), request, plan, panel, begun=opening.first)
 
     def _start(
         self,
@@ -248,6 +252,7 @@ class Solver:
         *,
         meter: Meter | None = None,
         past: Past | None = None,
+        begun: Intent | None = None,
     ) -> Run:
         meter = _meter(request, plan, hold=plan.first_hold) if meter is None else meter
         attempts = Attempts(
@@ -260,8 +265,17 @@ class Solver:
             temperature=request.temperature,
             ends_at=asyncio.get_running_loop().time() + plan.deadline_s,
             past=past,
+            begun=begun,
+            # Where the answer is not even scored, nothing comes between it and the end.
+            last=FIRST if request.mode is Mode.SINGLE and panel is None else None,
         )
         return Run(claim, request, plan, meter, attempts, panel, started_at_s=time.time())
+
+
+def _first(solve: SolveId, request: SolveRequest, plan: Plan) -> Intent | None:
+    if request.mode is Mode.SEARCH:
+        return None  # which expert it starts with, the search will say
+    return intent_for(solve, FIRST, 1, plan.first, fresh(request, plan.first.expert))
 
 
 def _panel(request: SolveRequest) -> Panel | None:

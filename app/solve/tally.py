@@ -5,7 +5,7 @@ from typing import Final
 import structlog
 
 from app.ids import TenantId
-from app.solve.attempt import CallLine
+from app.solve.attempt import FIRST, CallLine
 from app.solve.report import DecisionFacts, EvaluationFacts, Solved
 from app.telemetry.metrics import (
     CALL_PHASES,
@@ -100,7 +100,7 @@ def phase_of(op: str) -> str:
         return "judge"
     if op.startswith("t") and op[1:].isdigit():
         return "search"
-    return known({"gate.first": "first", "gate.second": "opinion"}.get(op, op), CALL_PHASES)
+    return known({FIRST: "first", "gate.second": "opinion"}.get(op, op), CALL_PHASES)
 
 
 def _answerer(solved: Solved) -> str:

@@ -23,7 +23,12 @@ def nano(amount: int) -> NanoUSD:
 
 
 def opening(
-    account: Account, hold: int, *, cap: int = CAP, solve: SolveId | None = None
+    account: Account,
+    hold: int,
+    *,
+    cap: int = CAP,
+    solve: SolveId | None = None,
+    first: Intent | None = None,
 ) -> Opening:
     """A solve that holds `hold` at first."""
     return Opening(
@@ -34,6 +39,7 @@ def opening(
         request={"input": "What is 17 * 23?"},
         plan={"mode": "single"},
         owner="replica-1",
+        first=first,
     )
 
 

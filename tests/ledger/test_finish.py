@@ -2,8 +2,10 @@ import pytest
 from sqlalchemy import func, select
 
 from app.db.engine import Database
-from app.ledger.journal import Told, TrialPlace
-from app.ledger.ledger import Ending, Ledger
+from app.ids import solve_id
+from app.ledger.budgets import Account
+from app.ledger.journal import Intent, Told, TrialPlace
+from app.ledger.ledger import Claim, Ending, Ledger, Loose
 from app.ledger.records import Records
 from app.ledger.refusals import ClaimLost
 from app.ledger.tables import Entry, SolveInput
@@ -157,7 +159,9 @@ async def test_what_a_search_was_told_is_noted_with_the_current_token_alone(
     await ledger.intend(claim, made, grow=nano(0))
     await ledger.settle_call(claim, made, answered(10))
     with pytest.raises(ClaimLost):
-        await ledger.finish(stale(claim), ending(), told=[Told(made.call_id, 2, score=0.1)])
+        await ledger.finish(
+            stale(claim), ending(), loose=Loose(told=[Told(made.call_id, 2, score=0.1)])
+        )
     with pytest.raises(ClaimLost):
         await ledger.intend(
             stale(claim),
@@ -166,7 +170,69 @@ async def test_what_a_search_was_told_is_noted_with_the_current_token_alone(
             told=[Told(made.call_id, 2, score=0.1)],
         )
     assert (await Records(database).calls(claim.solve_id))[0].told_seq is None
-    await ledger.finish(claim, ending(), told=[Told(made.call_id, 2, score=0.75)])
+    await ledger.finish(claim, ending(), loose=Loose(told=[Told(made.call_id, 2, score=0.75)]))
     found = (await Records(database).calls(claim.solve_id))[0]
     assert (found.told_seq, found.score) == (2, 0.75)
+    await assert_books_hold(database)
+
+
+async def begun(ledger: Ledger, payer: Account) -> tuple[Claim, Intent]:
+    """A solve whose first call, at most 70, was journalled with its hold of 100."""
+    named = Claim(solve_id(), payer, token=1)
+    first = intent(named, max_cost=70)
+    claim = await ledger.hold(opening(payer, 100, solve=named.solve_id, first=first))
+    return claim, first
+
+
+async def test_a_first_call_is_journalled_with_the_hold(database: Database) -> None:
+    """Its worst case is drawn before anything can be sent; its outcome is booked as any other."""
+    ledger = Ledger(database)
+    payer = await account(database, limit=nano(100))
+    claim, first = await begun(ledger, payer)
+    assert await call_states(database, claim) == {"gate.first": "intent"}
+    assert await solve_row(database, claim) == (100, 0, 70, "in_progress")
+    await assert_books_hold(database)
+    await ledger.settle_call(claim, first, answered(30))
+    assert await solve_row(database, claim) == (100, 30, 0, "in_progress")
+    await ledger.finish(claim, ending())
+    await assert_books_hold(database)
+
+
+async def test_a_call_that_was_not_made_waits_in_no_suspense(database: Database) -> None:
+    """Whoever left before it was sent owes nothing, and no provider can have charged for it."""
+    ledger = Ledger(database)
+    payer = await account(database, limit=nano(100))
+    claim, first = await begun(ledger, payer)
+    await ledger.finish(claim, ending("cancelled"), loose=Loose(unmade=first))
+    assert await call_states(database, claim) == {"gate.first": "cancelled"}
+    assert await balances(database, claim) == {}
+    assert await levels(database, payer) == [(0, 0), (0, 0)]
+    await assert_books_hold(database)
+
+
+async def test_the_last_outcome_is_written_down_with_the_finish(database: Database) -> None:
+    """One transaction, and the same rows as two would have left."""
+    ledger = Ledger(database)
+    payer = await account(database, limit=nano(100))
+    claim, first = await begun(ledger, payer)
+    await ledger.finish(claim, ending(), loose=Loose(outcome=(first, answered(30))))
+    assert await call_states(database, claim) == {"gate.first": "ok"}
+    assert await levels(database, payer) == [(30, 0), (30, 0)]
+    assert await solve_row(database, claim) == (30, 30, 0, "completed")
+    assert await Records(database).texts(claim.solve_id) == {
+        "answer": "391",
+        "call:gate.first": "391",
+    }
+    await assert_books_hold(database)
+
+
+async def test_an_outcome_is_kept_though_the_solve_is_lost(database: Database) -> None:
+    """The decision to end is refused to a process that was replaced; what it paid for is a fact."""
+    ledger = Ledger(database)
+    payer = await account(database, limit=nano(100))
+    claim, first = await begun(ledger, payer)
+    with pytest.raises(ClaimLost):
+        await ledger.finish(stale(claim), ending(), loose=Loose(outcome=(first, answered(30))))
+    assert await call_states(database, claim) == {"gate.first": "ok"}
+    assert await solve_row(database, claim) == (100, 30, 0, "in_progress")
     await assert_books_hold(database)
