@@ -185,7 +185,10 @@ async def withdraw(tx: WriteTx, call_id: str) -> None:
 
 
 async def cancel_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId) -> None:
-    """End every intent of a solve that ends first: its worst case waits in suspense."""
+    """End every intent of a solve that ends first: its worst case waits in suspense.
+
+    The caller, who writes the solve's row anyway, says there that nothing is in flight.
+    """
     result = CallResult(Bill(CallState.CANCELLED, billed=None), error="the solve ended first")
     await _end_open(tx, solve_id, tenant_id, result)
 
@@ -194,6 +197,7 @@ async def orphan_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId) -> No
     """Name the calls whose process died before their outcome: they may have happened."""
     result = CallResult(Bill(CallState.ORPHAN, billed=None), error="its process died first")
     await _end_open(tx, solve_id, tenant_id, result)
+    await tx.execute(_NONE_IN_FLIGHT, {"solve": solve_id})
 
 
 async def _end_open(
@@ -205,7 +209,6 @@ async def _end_open(
         split = share(result.bill, max_cost=max_cost, room=NanoUSD(0))
         await _close(tx, call.id, result, split)
         await _post(tx, call, split)
-    await tx.execute(_NONE_IN_FLIGHT, {"solve": solve_id})
 
 
 def text_name(op: str) -> str:

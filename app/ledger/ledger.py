@@ -68,6 +68,7 @@ _END: Final = (
         completed_at=Clock(),
         result=bindparam("document"),
         hold=Solve.posted,
+        inflight=0,
     )
 )
 

@@ -53,7 +53,7 @@ class Directory:
         key_id = keys.public_id(key)
         if key_id is None:
             raise Unauthenticated
-        async with self._db.read() as tx:
+        async with self._db.glance() as tx:
             row = (await tx.execute(_WHOSE_KEY, {"key": key_id})).one_or_none()
         if row is None or not keys.matches(key, row[0]):
             raise Unauthenticated
