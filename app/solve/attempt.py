@@ -23,7 +23,9 @@ from app.providers.completion import (
     Message,
     Provider,
     ProviderError,
+    ProviderInvalidResponse,
     ProviderUnavailable,
+    Usage,
 )
 from app.solve.meter import Draw, Meter
 from app.solve.plan import Seat
@@ -154,7 +156,7 @@ class Attempts:
             try:
                 completion = await self._call(intent, seat, messages)
             except ProviderError as failure:
-                spent = NanoUSD(spent + await self._book(intent, draw, _failed(failure)))
+                spent = NanoUSD(spent + await self._book(intent, draw, _failed(failure, seat)))
                 if not self._left_s():
                     # It failed because its time was up, which says nothing about the provider.
                     raise TimeoutError from failure
@@ -287,16 +289,22 @@ def intent_for(
     )
 
 
-def _failed(failure: ProviderError) -> CallResult:
-    bill = Bill(CallState.FAILED, billed=None, may_have_worked=failure.may_have_worked)
-    return CallResult(bill, error=failure.detail[:200])
+def _failed(failure: ProviderError, seat: Seat) -> CallResult:
+    # What was written for nothing is billed all the same, where its provider says how much.
+    usage = failure.usage if isinstance(failure, ProviderInvalidResponse) else None
+    billed = _billed(usage, seat)
+    return CallResult(
+        Bill(CallState.FAILED, billed=billed, may_have_worked=failure.may_have_worked),
+        input_tokens=None if usage is None else usage.input_tokens,
+        output_tokens=None if usage is None else usage.output_tokens,
+        error=failure.detail[:200],
+    )
 
 
 def _answered(completion: Completion, seat: Seat, messages: Sequence[Message]) -> CallResult:
-    usage = completion.usage
-    billed = None if usage is None else seat.price.cost(usage.input_tokens, usage.output_tokens)
+    usage, counted = completion.usage, _counted(completion, seat, messages)
     return CallResult(
-        Bill(CallState.OK, billed=billed, counted=_counted(completion, seat, messages)),
+        Bill(CallState.OK, billed=_billed(usage, seat), counted=counted),
         input_tokens=None if usage is None else usage.input_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
         text=completion.text,
@@ -304,6 +312,10 @@ def _answered(completion: Completion, seat: Seat, messages: Sequence[Message]) -
         returned_model=completion.returned_model,
         provider_request_id=completion.provider_request_id,
     )
+
+
+def _billed(usage: Usage | None, seat: Seat) -> NanoUSD | None:
+    return None if usage is None else seat.price.cost(usage.input_tokens, usage.output_tokens)
 
 
 def _counted(completion: Completion, seat: Seat, messages: Sequence[Message]) -> NanoUSD:

@@ -1,7 +1,14 @@
 """One call that has to be made more than once: a journal row an attempt, and who pays for each."""
 
 from app.money import to_usd
-from app.providers.completion import Completion, FinishReason, ProviderRefused, ProviderUnavailable
+from app.providers.completion import (
+    Completion,
+    FinishReason,
+    ProviderInvalidResponse,
+    ProviderRefused,
+    ProviderUnavailable,
+    Usage,
+)
 from app.providers.scripted import Answer, in_turn, reply
 from tests.gateway import OUTPUT_RATE, CallRow, Json, cost, fathom
 
@@ -49,6 +56,18 @@ async def test_refusal_is_not_repeated(sqlite_url: str) -> None:
     async with fathom(sqlite_url, refused) as running:
         assert (await running.solve(SINGLE)).status_code == 502
         assert [call.attempt for call in await running.calls()] == [1]
+
+
+async def test_reply_that_is_no_answer_costs_what_its_provider_says(sqlite_url: str) -> None:
+    """It is waste, but it is known to the token: nothing waits in suspense."""
+    empty = ProviderInvalidResponse("no choices", usage=Usage(10, 5))
+    async with fathom(sqlite_url, empty) as running:
+        response = await running.solve(SINGLE)
+        assert (response.status_code, response.json()["code"]) == (502, "upstream-invalid-response")
+        assert response.json()["spent_usd"] == to_usd(cost(10, 5))
+        (call,) = await running.calls()
+        assert (call.state, call.cost, call.estimated) == ("failed", cost(10, 5), False)
+        assert await running.accounts() == {"tenant": cost(10, 5), "provider": -cost(10, 5)}
 
 
 async def test_answer_without_usage_is_charged_by_our_own_count(sqlite_url: str) -> None:
