@@ -121,6 +121,7 @@ class Attempts:
         self._begun, self._last = begun, last
         self._outcome: tuple[Intent, CallResult] | None = None
         self._room = asyncio.Condition()
+        self._enough = asyncio.Event()
 
     @property
     def loose(self) -> Loose:
@@ -130,6 +131,10 @@ class Attempts:
     def past_reply(self, op: str) -> Reply:
         """The reply that the journal has for an op which it is known to have one for."""
         return self._past.replies[op]
+
+    def try_no_more(self) -> None:
+        """From now on a call that fails is not made again: nobody needs its answer any more."""
+        self._enough.set()
 
     async def complete(
         self,
@@ -257,8 +262,12 @@ class Attempts:
         wait_s = backoff_s if failure.retry_after_s is None else failure.retry_after_s
         if wait_s >= self._left_s():
             return False
-        await asyncio.sleep(wait_s)
-        return True
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._enough.wait()
+        except TimeoutError:
+            return True
+        return False
 
     def _left_s(self) -> float:
         return max(0.0, self._ends_at - asyncio.get_running_loop().time())

@@ -113,6 +113,8 @@ class Explorer:
                 await self._changed.wait()
         if isinstance(step, Stop):
             self._reason = step.reason
+            # What is in flight was begun and is paid for; a failure of it changes nothing.
+            self._run.attempts.try_no_more()
             return None
         if step is None:
             return None

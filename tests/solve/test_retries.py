@@ -1,5 +1,7 @@
 """One call that has to be made more than once: a journal row an attempt, and who pays for each."""
 
+import asyncio
+
 from app.money import to_usd
 from app.providers.completion import (
     Completion,
@@ -9,8 +11,8 @@ from app.providers.completion import (
     ProviderUnavailable,
     Usage,
 )
-from app.providers.scripted import Answer, in_turn, reply
-from tests.gateway import OUTPUT_RATE, CallRow, Json, cost, fathom
+from app.providers.scripted import Answer, by_op, in_turn, reply
+from tests.gateway import OUTPUT_RATE, CallRow, Json, cost, exact, fathom
 
 SINGLE: Json = {"mode": "single"}
 OVERLOADED = ProviderUnavailable("overloaded", may_have_worked=False, retry_after_s=0)
@@ -68,6 +70,17 @@ async def test_reply_that_is_no_answer_costs_what_its_provider_says(sqlite_url: 
         (call,) = await running.calls()
         assert (call.state, call.cost, call.estimated) == ("failed", cost(10, 5), False)
         assert await running.accounts() == {"tenant": cost(10, 5), "provider": -cost(10, 5)}
+
+
+async def test_no_attempt_is_made_for_a_search_that_has_its_answer(sqlite_url: str) -> None:
+    """Nobody waits until a provider may be asked again for what nobody needs any more."""
+    later = ProviderUnavailable("overloaded", may_have_worked=False, retry_after_s=50)
+    async with fathom(sqlite_url, by_op({"t1": later, "t2": reply("391")})) as running:
+        search: Json = {"mode": "search", "search": {"concurrency": 2, "max_nodes": 2}}
+        async with asyncio.timeout(10):
+            solve = await running.solved(search | exact("391"))
+        assert (solve["output_text"], solve["stop_reason"]) == ("391", "target_score")
+        assert sorted(running.ops()) == ["t1", "t2"]
 
 
 async def test_answer_without_usage_is_charged_by_our_own_count(sqlite_url: str) -> None:
