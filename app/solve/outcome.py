@@ -71,6 +71,14 @@ def upstream(failure: CallFailed) -> Cause:
     return Cause(None, "upstream_degraded", failure.last)
 
 
+def out_of_time(run: Run) -> Cause:
+    """The deadline came: too late to matter to a search at its target, with calls in flight."""
+    best = run.best
+    score = None if run.search is None or best is None else best.score
+    reached = score is not None and score >= run.request.search.target_score
+    return Cause(StopReason.TARGET_SCORE) if reached else DEADLINE
+
+
 def searched(ended: StopReason | BudgetExceeded | LimitReached) -> Cause:
     """A search ended by itself or by its budget."""
     match ended:

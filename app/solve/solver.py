@@ -161,7 +161,7 @@ class Solver:
             async with asyncio.timeout(run.plan.deadline_s):
                 return await self._answer(run)
         except TimeoutError:
-            return outcome.DEADLINE
+            return outcome.out_of_time(run)
         except (BudgetExceeded, LimitReached) as refusal:
             return outcome.refused(refusal)
         except CallFailed as failure:

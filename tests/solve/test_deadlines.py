@@ -75,6 +75,18 @@ async def test_deadline_in_a_search_returns_its_best(sqlite_url: str) -> None:
         assert [node["answer"] for node in tree["nodes"]] == ["39", "7"]
 
 
+async def test_deadline_after_the_target_changes_nothing(sqlite_url: str) -> None:
+    """A search that had its answer, and waited only for a call in flight, is complete."""
+    script = by_op({"t1": reply("391"), "*": hang})
+    async with fathom(sqlite_url, script) as running:
+        solve = await running.solved(
+            {"mode": "search", "search": {"concurrency": 2}} | RIGHT | LATER
+        )
+        assert (solve["status"], solve["stop_reason"]) == ("completed", "target_score")
+        assert solve["incomplete_details"] is None
+        assert running.provider.in_flight == 0
+
+
 async def test_no_attempt_is_made_that_would_outlast_the_deadline(sqlite_url: str) -> None:
     """A provider that asks to come back later than the deadline is not asked again."""
     later = ProviderUnavailable("overloaded", may_have_worked=False, retry_after_s=60)
