@@ -1,5 +1,6 @@
 """Results as the documents of the HTTP contract. Pure: facts in, JSON-able values out."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ def solve_document(solved: Solved, text: str | None) -> dict[str, Any]:
         "search": None if solved.search is None else _search(solved.search),
         "evaluation": None if solved.evaluation is None else _evaluation(solved.evaluation),
         "usage": _usage(solved.calls),
+        "failures": _failures(solved.calls),
         "cost": _cost(solved),
         "budget": {
             "max_cost_usd": to_usd(solved.cap),
@@ -171,6 +173,16 @@ def _usage(calls: Sequence[CallLine]) -> dict[str, Any]:
         ],
         "unreported_calls": sum(line.state == "ok" and line.input_tokens is None for line in calls),
     }
+
+
+def _failures(calls: Sequence[CallLine]) -> list[dict[str, Any]]:
+    """The experts of which a call failed: how many did, and how the last of them ended."""
+    failed = [(line.expert, line.error) for line in calls if line.state != "ok"]
+    counts = Counter(expert for expert, _ in failed)
+    return [
+        {"expert": expert, "calls": counts[expert], "error": error}
+        for expert, error in dict(failed).items()
+    ]
 
 
 def _expert_usage(expert: str, calls: Sequence[CallLine]) -> dict[str, Any]:
