@@ -122,6 +122,10 @@ class CallResult:
     error: str | None = None
 
 
+CUT_SHORT: Final = CallResult(Bill(CallState.CANCELLED, billed=None), error="the solve ended first")
+"""What becomes of a call that is still open when its solve ends."""
+
+
 async def begin(tx: WriteTx, solve_id: SolveId, intent: Intent) -> None:
     """Write the intent; its id (solve, op, attempt) can be written only once."""
     trial = intent.trial
@@ -189,8 +193,7 @@ async def cancel_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId) -> No
 
     The caller, who writes the solve's row anyway, says there that nothing is in flight.
     """
-    result = CallResult(Bill(CallState.CANCELLED, billed=None), error="the solve ended first")
-    await _end_open(tx, solve_id, tenant_id, result)
+    await _end_open(tx, solve_id, tenant_id, CUT_SHORT)
 
 
 async def orphan_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId) -> None:

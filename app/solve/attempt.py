@@ -12,7 +12,7 @@ from typing import Final
 
 from app.db.engine import uninterrupted
 from app.ids import SolveId
-from app.ledger.journal import CallResult, Intent, Told, TrialPlace
+from app.ledger.journal import CUT_SHORT, CallResult, Intent, Told, TrialPlace
 from app.ledger.ledger import Claim, Ledger, Loose
 from app.ledger.postings import Bill, CallState
 from app.ledger.refusals import BudgetExceeded, LimitReached
@@ -160,6 +160,10 @@ class Attempts:
             draw = await self._hold(intent, seat.tokens_max(messages), ahead)
             try:
                 completion = await self._call(intent, seat, messages)
+            except asyncio.CancelledError:
+                # Open until the solve is finished, which is about to happen; the tenant pays none.
+                self._list(intent, CUT_SHORT, NanoUSD(0))
+                raise
             except ProviderError as failure:
                 spent = NanoUSD(spent + await self._book(intent, draw, _failed(failure, seat)))
                 if not self._left_s():
@@ -226,6 +230,12 @@ class Attempts:
         cost = await self._settle(intent, result)
         tokens = (result.input_tokens or 0) + (result.output_tokens or 0)
         self._meter.charge(draw, cost, tokens=tokens)
+        self._list(intent, result, cost)
+        async with self._room:
+            self._room.notify_all()
+        return cost
+
+    def _list(self, intent: Intent, result: CallResult, cost: NanoUSD) -> None:
         self.lines.append(
             CallLine(
                 op=intent.op,
@@ -242,9 +252,6 @@ class Attempts:
                 error=result.error,
             )
         )
-        async with self._room:
-            self._room.notify_all()
-        return cost
 
     async def _settle(self, intent: Intent, result: CallResult) -> NanoUSD:
         billed = result.bill.billed

@@ -40,6 +40,17 @@ async def test_hung_call_is_suspense_until_reconciled(sqlite_url: str) -> None:
         assert await running.accounts() == {"suspense": call.max_cost, "provider": -call.max_cost}
 
 
+async def test_hung_call_is_named(sqlite_url: str) -> None:
+    """Who did not answer is told like whoever failed in another way."""
+    script = by_op({"gate.first": reply("7"), "*": hang})
+    async with fathom(sqlite_url, script) as running:
+        solve = await running.solved(LATER)
+        (failure,) = solve["failures"]
+        assert (failure["expert"], failure["calls"]) == ("second", 1)
+        assert failure["error"]
+        assert sum(one["calls"] for one in solve["usage"]["by_expert"]) == 2
+
+
 async def test_deadline_during_the_opinion_returns_the_first_answer(sqlite_url: str) -> None:
     """It was paid for; that nobody confirmed it is said."""
     script = by_op({"gate.first": reply("7"), "*": hang})
