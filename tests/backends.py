@@ -81,8 +81,13 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> Generator[Backends]:
 @pytest.fixture(params=[SQLITE, REAL])
 async def database_url(request: pytest.FixtureRequest, backends: Backends, tmp_path: Path) -> str:
     """An empty database with this version's schema; nothing is connected to it."""
-    if request.param == SQLITE:
-        copy = tmp_path / "fathom.db"
+    return await empty_database(request.param, backends, tmp_path)
+
+
+async def empty_database(kind: str, backends: Backends, folder: Path) -> str:
+    """What `database_url` is, for a fixture that outlives one test: none but it may be in use."""
+    if kind == SQLITE:
+        copy = folder / "fathom.db"
         shutil.copyfile(backends.template, copy)
         return _sqlite(copy)
     if backends.postgresql is None:
