@@ -109,7 +109,7 @@ def _incomplete(solved: Solved) -> dict[str, str] | None:
     return None if solved.incomplete_reason is None else {"reason": solved.incomplete_reason}
 
 
-def _error(solved: Solved) -> dict[str, str] | None:
+def _error(solved: Solved) -> dict[str, str | None] | None:
     if solved.status is not Status.FAILED or solved.error is None:
         return None
     return {"kind": solved.error.kind, "message": solved.error.detail}

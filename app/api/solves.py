@@ -70,7 +70,11 @@ async def _answer(
     if solved.status is Status.FAILED and solved.error is not None:
         problem = problem_named(solved.error.kind)
         return respond(
-            request, problem, solved.error.detail, spent=solved.spent, solve_id=solved.id
+            request,
+            problem,
+            solved.error.detail or problem.title,
+            spent=solved.spent,
+            solve_id=solved.id,
         )
     document = solve_document(solved, text)
     if "candidates" in body.include:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.db.engine import WriteTx
 from app.db.texts import storable
 from app.ids import SolveId
-from app.ledger.tables import Payload, SolveInput
+from app.ledger.tables import Call, Payload, SolveInput
 
 _KEEP: Final = upsert(Payload).on_conflict_do_update(
     index_elements=["solve_id", "name"], set_={"body": upsert(Payload).excluded.body}
@@ -27,6 +27,12 @@ async def keep_texts(tx: WriteTx, solve_id: SolveId, texts: Mapping[str, str]) -
 
 
 async def erase_texts(tx: WriteTx, solve_id: SolveId) -> None:
-    """Forget what a solve asked and was answered; what it cost stays."""
+    """Forget what a solve asked and was answered; what it cost stays.
+
+    Why its calls failed goes too: a vendor may quote the prompt there.
+    """
     await tx.execute(delete(Payload).where(Payload.solve_id == solve_id))
     await tx.execute(delete(SolveInput).where(SolveInput.solve_id == solve_id))
+    await tx.execute(
+        update(Call).where(Call.solve_id == solve_id).values(error=None, abandoned=None)
+    )

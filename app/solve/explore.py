@@ -134,7 +134,9 @@ class Explorer:
             reply = await self._run.attempts.complete(op, seat, messages, ahead=ahead, trial=place)
         except CallFailed as failure:
             self._failure = failure
-            await self._abandon(trial, failure.call_id, failure.cost, failure.detail)
+            # Its kind and not its words, which may quote the prompt: the log outlives the texts.
+            kind = type(failure.last).__name__
+            await self._abandon(trial, failure.call_id, failure.cost, kind)
         except (BudgetExceeded, LimitReached) as refusal:
             # The trial stays open: it was never made, and after a refusal no other will be.
             self._refused = refusal
@@ -155,7 +157,7 @@ class Explorer:
 
     async def _abandon(self, trial: Trial, call_id: str, cost: NanoUSD, reason: str) -> None:
         self._search.abandon(trial.id, cost, reason)
-        await self._note(call_id, None, reason=reason[:200])
+        await self._note(call_id, None, reason=reason)
 
     async def _note(self, call_id: str, score: float | None, *, reason: str | None) -> None:
         # First and without a wait: the event just made is still the log's last.

@@ -4,7 +4,7 @@ Everything but the texts, which are kept apart. Amounts are nano-dollars, times 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -26,10 +26,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ErrorFacts:
-    """The refusal that left a solve without an answer: its kind, and its message."""
+    """The refusal that left a solve without an answer: its kind, and its message until erased."""
 
     kind: str
-    detail: str
+    detail: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,13 @@ class Solved:
     def spent(self) -> NanoUSD:
         """What the solve cost its tenant."""
         return NanoUSD(sum(line.cost for line in self.calls))
+
+
+def without_texts(solved: Solved) -> Solved:
+    """The result as it is kept once its texts are gone: a vendor's error may quote the prompt."""
+    error = None if solved.error is None else replace(solved.error, detail=None)
+    calls = tuple(replace(line, error=None) for line in solved.calls)
+    return replace(solved, error=error, calls=calls)
 
 
 def solved_from(document: Mapping[str, Any]) -> Solved:

@@ -39,7 +39,7 @@ from app.solve.outcome import Cause, conclude
 from app.solve.past import past_of, plan_from, tokens_of
 from app.solve.plan import Plan
 from app.solve.prompts import fresh
-from app.solve.report import Solved
+from app.solve.report import Solved, without_texts
 from app.solve.request import Mode, SolveRequest, request_from, to_document
 from app.solve.run import Decision, Run
 from app.solve.tally import Tally
@@ -148,7 +148,7 @@ class Solver:
         ending = Ending(
             state=solved.status,
             route=None if solved.decision is None else solved.decision.route,
-            result=to_document(solved),
+            result=to_document(solved if run.request.store else without_texts(solved)),
             texts=texts,
             erase=not run.request.store,
         )

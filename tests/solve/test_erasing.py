@@ -1,14 +1,24 @@
 """`store: false`: the texts go when the solve ends, what it cost stays."""
 
+import pytest
 from sqlalchemy import func, select
 
 from app.db.base import Base
+from app.ids import SolveId
 from app.ledger.tables import Payload, SolveInput
-from app.providers.scripted import by_op, reply
+from app.providers.completion import ProviderRefused
+from app.providers.scripted import Script, by_op, reply
+from app.solve.tree import read_log
+from app.store.treelog import TreeLog
+from app.wiring import open_redis
+from tests.backends import skip
 from tests.gateway import Fathom, Json, exact, fathom
 
 SECRET = "What nobody may keep:\n391"
 QUESTION = "What may be asked only once?"
+QUOTING = ProviderRefused(f"cannot parse: {QUESTION}", may_have_worked=False)
+"""A vendor that repeats what it was sent."""
+
 SCRIPT = by_op({"t1": reply("7"), "t*": reply(SECRET)})
 SEARCH: Json = {"mode": "search", "search": {"concurrency": 1}} | exact("391")
 
@@ -60,6 +70,47 @@ async def test_no_table_remembers_an_erased_text(sqlite_url: str) -> None:
         everything = await _everything(running)
         assert QUESTION not in everything
         assert "nobody may keep" not in everything
+
+
+@pytest.mark.parametrize(
+    "script", [QUOTING, by_op({"t1": QUOTING, "t*": reply("391")})], ids=["failed", "answered"]
+)
+async def test_no_table_remembers_what_a_vendor_quoted(
+    sqlite_url: str, script: Script | ProviderRefused
+) -> None:
+    """The caller is told once why a call failed; what is kept says that it failed."""
+    async with fathom(sqlite_url, script) as running:
+        await running.solve(SEARCH, input=QUESTION, store=False)
+        assert QUESTION not in await _everything(running)
+        assert "failed" in {call.state for call in await running.calls()}
+
+
+async def test_failed_solve_says_what_failed_until_its_texts_are_erased(sqlite_url: str) -> None:
+    """In the response itself always; read back, only where texts are kept."""
+    async with fathom(sqlite_url, QUOTING) as running:
+        told: list[Json] = []
+        for store in (True, False):
+            problem = (await running.solve(mode="single", store=store)).json()
+            assert QUESTION in problem["detail"]
+            found = await running.client.get(f"/v1/solves/{problem['solve_id']}")
+            told.append(found.json()["error"])
+        assert [error["kind"] for error in told] == ["ProviderRefused"] * 2
+        assert [error["message"] for error in told] == [QUOTING.detail, None]
+
+
+async def test_tree_log_never_holds_what_a_vendor_said(
+    sqlite_url: str, redis_url: str | None
+) -> None:
+    """It outlives its solve by days, so it has the kind of a failure and not its text."""
+    if redis_url is None:
+        skip("no Redis that outlives a gateway")
+    script = by_op({"t1": QUOTING, "t*": reply("391")})
+    async with fathom(sqlite_url, script, redis_url=redis_url) as running:
+        solve = await running.solved(SEARCH, input=QUESTION, store=False)
+    async with open_redis(redis_url) as redis:
+        log = await read_log(TreeLog(redis), SolveId(solve["id"]))
+    assert "ProviderRefused" in str(log)
+    assert QUESTION not in str(log)
 
 
 async def test_tree_whose_texts_were_erased_is_gone(sqlite_url: str) -> None:
