@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 import typer
@@ -18,7 +19,7 @@ from app.ledger.budgets import current_levels
 from app.ledger.invariants import check as check_books
 from app.ledger.periods import Period
 from app.money import NanoUSD, from_usd, to_usd
-from app.settings import read_settings
+from app.settings import read_config, read_settings
 from app.tenants.directory import find_tenant, listed_keys, listed_tenants, revoke_key
 
 tenants = typer.Typer(help="Tenants.", no_args_is_help=True)
@@ -44,8 +45,10 @@ def create_tenant(
     period: PeriodOption = Period.DAY,
     timezone: TimezoneOption = "UTC",
     policy: Annotated[str, typer.Option(help="A policy of the configuration.")] = "default",
+    config: Annotated[Path | None, typer.Option(help="TOML file; FATHOM_CONFIG.")] = None,
 ) -> None:
     """Make a tenant with a budget and a first key, which is shown once."""
+    _check_policy(policy, config or read_settings().config)
     allowance = Allowance(_dollars(limit_usd), period, timezone)
 
     async def work(database: Database) -> str:
@@ -203,6 +206,15 @@ def on_database(work: Callable[[Database], Awaitable[T]]) -> T:
             await database.aclose()
 
     return asyncio.run(opened())
+
+
+def _check_policy(name: str, config: Path | None) -> None:
+    # Without a file of its own the command cannot know which one the gateway serves.
+    known = None if config is None else sorted(read_config(config).policies)
+    if known is not None and name not in known:
+        raise InvalidRequest(
+            "policy", f"the configuration has no {name!r}; it has: {', '.join(known)}"
+        )
 
 
 def _dollars(text: str) -> NanoUSD:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from app.data.game24 import puzzles
 from app.errors import GatewayError, InvalidRequest
 from tests.solve.serving import gateway_process, slow_config
 
+DEMO = str(files("app") / "data" / "demo.toml")
 FATHOM = str(Path(sys.executable).with_name("fathom"))
 
 
@@ -74,6 +76,10 @@ async def test_a_tenant_made_by_command_can_solve_by_command(
         (("budgets", "list", "nobody"), "no tenant called 'nobody'"),
         (("solve", "2+2", "--url", "http://127.0.0.1:1"), "FATHOM_API_KEY"),
         (("serve", "--config", "nowhere.toml"), "nowhere.toml: cannot be read"),
+        (
+            ("tenants", "create", "acme", "--policy", "nosuch", "--config", DEMO),
+            "policy: the configuration has no 'nosuch'; it has: default",
+        ),
     ],
 )
 def test_a_refusal_says_what_to_change(
@@ -83,6 +89,18 @@ def test_a_refusal_says_what_to_change(
     done = _run(*arguments, FATHOM_DATABASE_URL=sqlite_url, FATHOM_API_KEY="")
     assert isinstance(done.exception, GatewayError)
     assert said in str(done.exception)
+
+
+@pytest.mark.parametrize("policy", ["default", "nosuch"])
+def test_a_policy_is_checked_where_a_configuration_says_which_there_are(
+    sqlite_url: str, policy: str
+) -> None:
+    """By the environment too; with neither, the gateway's configuration is not known here."""
+    create = ("tenants", "create", "acme", "--policy", policy)
+    known = _run(*create, FATHOM_DATABASE_URL=sqlite_url, FATHOM_CONFIG=DEMO)
+    assert (known.exit_code == 0) is (policy == "default")
+    unknown = _run("tenants", "create", "other", *create[3:], FATHOM_DATABASE_URL=sqlite_url)
+    assert unknown.exit_code == 0, unknown.output
 
 
 def test_a_refusal_is_one_line(sqlite_url: str) -> None:

@@ -42,6 +42,7 @@ from app.solve.plan import ExpertNotAllowed
 from app.store.treelog import TreeLogFenced, TreeLogGap, TreeLogUnavailable
 from app.telemetry.logs import described
 from app.tenants.directory import Unauthenticated
+from app.tenants.policy import PolicyNotConfigured
 
 
 class BodyTooLarge(GatewayError):
@@ -76,6 +77,9 @@ PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
     InvalidRequest: Problem(422, "validation", "The request is not valid"),
     Unauthenticated: Problem(401, "unauthenticated", "No valid key"),
     ExpertNotAllowed: Problem(403, "expert-not-allowed", "The expert is not allowed"),
+    PolicyNotConfigured: Problem(
+        503, "policy-not-configured", "The tenant's policy is not configured", retryable=True
+    ),
     BudgetExceeded: Problem(402, "budget-exhausted", "The budget has no room"),
     LimitReached: Problem(402, "budget-exhausted", "The request's own limit has no room"),
     Draining: Problem(503, "draining", "The process is about to end", retryable=True),

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import structlog
 from structlog.contextvars import bind_contextvars
 
 from app.db.engine import DatabaseUnavailable, uninterrupted
@@ -46,7 +47,9 @@ from app.solve.tally import Tally
 from app.solve.tree import reopen, search_settings
 from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
-from app.tenants.policy import Expert, Policy
+from app.tenants.policy import Expert, Policy, PolicyNotConfigured
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,12 @@ class Solver:
     ) -> Run:
         """Hold the first amount and store what a run needs, or refuse before any call.
 
-        Raises BudgetExceeded, ExpertNotAllowed or InvalidRequest; AlreadyAsked where `key` was used
-        for the same request, IdempotencyKeyReused where it was for another.
+        Raises BudgetExceeded, ExpertNotAllowed, InvalidRequest or PolicyNotConfigured; AlreadyAsked
+        where `key` was used for the same request, IdempotencyKeyReused where it was for another.
         """
         await self._ledger.refuse_repeat(tenant.id, key)
         account = Account(tenant.id, tenant.key_id, tenant.project_id)
-        policy = self._bench.policies[tenant.policy]
+        policy = self._policy(tenant)
         try:
             return await self._open(account, request, policy, key=key)
         except BudgetExceeded as refusal:
@@ -209,6 +212,13 @@ class Solver:
             return outcome.searched(await explorer.explore())
         finally:
             run.search_ms = (time.perf_counter() - started) * 1000
+
+    def _policy(self, tenant: Tenant) -> Policy:
+        policy = self._bench.policies.get(tenant.policy)
+        if policy is None:
+            log.error("policy_not_configured", tenant_id=tenant.id, policy=tenant.policy)
+            raise PolicyNotConfigured(tenant.policy)
+        return policy
 
     async def _open(
         self,

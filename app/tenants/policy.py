@@ -5,7 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.errors import GatewayError
 from app.money import NanoUSD
+
+
+class PolicyNotConfigured(GatewayError):
+    """A tenant's policy is not in the configuration of this process: its operator must add it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"this tenant's policy {name!r} is not configured here; tell the operator")
+        self.name = name
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from app.db.engine import WriteTx
 from app.providers.scripted import reply
-from app.tenants.tables import KeyRow
+from app.tenants.tables import KeyRow, TenantRow
 from tests.gateway import Json, exact, fathom, open_account, unexpected
 
 SEARCH: Json = {"mode": "search"} | exact("391")
@@ -47,6 +48,25 @@ async def test_key_with_another_secret_is_refused(sqlite_url: str) -> None:
         headers = {"Authorization": f"Bearer {forged}"}
         response = await running.client.post("/v1/solve", json={"input": "a"}, headers=headers)
         assert response.status_code == 401
+
+
+async def test_tenant_of_an_unknown_policy_is_refused(sqlite_url: str) -> None:
+    """The operator's configuration has lost it: 503 by its name, and a line in the log."""
+    async with fathom(sqlite_url, unexpected) as running:
+
+        async def misplace(tx: WriteTx) -> None:
+            await tx.execute(update(TenantRow).values(policy="gone"))
+
+        await running.gateway.database.write(misplace)
+        with capture_logs() as log:
+            response = await running.solve()
+        problem = response.json()
+        assert (response.status_code, problem["code"]) == (503, "policy-not-configured")
+        assert "'gone'" in problem["detail"]
+        (line,) = [line for line in log if line["event"] == "policy_not_configured"]
+        assert (line["log_level"], line["policy"]) == ("error", "gone")
+        assert line["tenant_id"] == running.account.tenant_id
+        assert await running.solves() == []
 
 
 async def test_revoked_key_is_refused(sqlite_url: str) -> None:
