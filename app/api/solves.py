@@ -35,7 +35,8 @@ SOLVE_SCHEMA: Final[dict[str, Any]] = {
 async def solve(request: Request, tenant: Authenticated) -> Response:
     """Decide how deep to think, think, and answer; the solve object says what it cost and why.
 
-    With an `Idempotency-Key`, a request sent again gets the stored result and pays nothing.
+    With an `Idempotency-Key`, a request sent again gets the stored result and pays nothing; where
+    its client left before there was one, it runs anew.
     """
     if services(request).readiness.draining:
         raise Draining("this process is about to end; send the request again")

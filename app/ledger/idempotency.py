@@ -1,21 +1,25 @@
 """A caller's own name for a request, so that sending it twice pays once.
 
 The key is written in the transaction that holds the money: either both happened or neither, and of
-two requests that race with one key only one is ever admitted.
+two requests that race with one key only one is ever admitted. A solve that was cancelled frees its
+key: its client left without an answer, and whoever asks again is to get one.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.db.clock import Ago, Clock
 from app.db.engine import ReadTx, WriteTx
 from app.ids import SolveId, TenantId
-from app.ledger.tables import Idempotency
+from app.ledger.tables import Idempotency, Solve
 
 KEPT_S: Final = 24 * 3600.0
+
+CANCELLED: Final = "cancelled"
+"""The state of a solve whose client left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ async def remember(
         delete(Idempotency).where(
             Idempotency.tenant_id == tenant_id,
             Idempotency.key == key.key,
-            Idempotency.expires_at <= Clock(),
+            or_(Idempotency.expires_at <= Clock(), _was_cancelled()),
         )
     )
     bound = await tx.scalar(
@@ -72,7 +76,17 @@ async def earlier(tx: ReadTx, tenant_id: TenantId, key: str) -> EarlierRequest |
             Idempotency.tenant_id == tenant_id,
             Idempotency.key == key,
             Idempotency.expires_at > Clock(),
+            ~_was_cancelled(),
         )
     )
     row = found.one_or_none()
     return None if row is None else EarlierRequest(SolveId(row[0]), row[1])
+
+
+def _was_cancelled() -> ColumnElement[bool]:
+    return (
+        select(Solve.id)
+        .where(Solve.id == Idempotency.solve_id, Solve.state == CANCELLED)
+        .correlate(Idempotency)
+        .exists()
+    )

@@ -71,6 +71,42 @@ async def test_a_request_that_still_runs_is_not_run_again(database_url: str) -> 
         assert len(await gateway.calls()) == 1
 
 
+@pytest.mark.parametrize("store", [True, False])
+async def test_a_key_whose_client_left_is_free_again(database_url: str, *, store: bool) -> None:
+    """Nobody got an answer under it: who asks again gets one, and from then on the same one."""
+    gate = asyncio.Event()
+    async with fathom(database_url, held(gate, reply("391"))) as gateway:
+        body = BODY | {"store": store}
+        left = asyncio.create_task(gateway.client.post("/v1/solve", json=body, headers=KEY))
+        await gateway.provider.arrived(1)
+        left.cancel()
+        await asyncio.wait([left])
+        gate.set()
+        again = await gateway.client.post("/v1/solve", json=body, headers=KEY)
+        assert (again.status_code, again.json()["status"]) == (200, "completed")
+        assert again.json()["output_text"] == "391"
+        assert "idempotency-replayed" not in again.headers
+        assert await gateway.solves() == ["cancelled", "completed"]
+        third = await gateway.client.post("/v1/solve", json=body, headers=KEY)
+        assert third.status_code == (200 if store else 410)
+        assert len(await gateway.calls()) == 2
+
+
+async def test_of_many_at_once_after_a_client_left_one_is_run(database_url: str) -> None:
+    """Twenty copies race for the key that a cancelled solve has freed."""
+    gate = asyncio.Event()
+    async with fathom(database_url, held(gate, reply("391"))) as gateway:
+        left = asyncio.create_task(gateway.client.post("/v1/solve", json=BODY, headers=KEY))
+        await gateway.provider.arrived(1)
+        left.cancel()
+        await asyncio.wait([left])
+        gate.set()
+        copies = [gateway.client.post("/v1/solve", json=BODY, headers=KEY) for _ in range(20)]
+        codes = [response.status_code for response in await asyncio.gather(*copies)]
+        assert set(codes) <= {200, 409}
+        assert await gateway.solves() == ["cancelled", "completed"]
+
+
 async def test_of_many_at_once_one_is_run(database_url: str) -> None:
     """Twenty copies race: one solve, one charge; the others learn that it runs, or its result."""
     async with fathom(database_url, reply("391", input_tokens=10, output_tokens=5)) as gateway:
