@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.errors import GatewayError
 from app.gate.gate import Route
@@ -13,7 +13,7 @@ from app.search.search import Search
 from app.search.tree import ROOT
 from app.search.trial import StopReason
 from app.solve.attempt import FIRST, CallFailed
-from app.solve.plan import Seat
+from app.solve.plan import Plan, Seat
 from app.solve.report import (
     DecisionFacts,
     ErrorFacts,
@@ -95,6 +95,7 @@ def searched(ended: StopReason | BudgetExceeded | LimitReached) -> Cause:
 def conclude(run: Run, cause: Cause) -> tuple[Solved, Mapping[str, str]]:
     """The result, and the texts to keep beside it."""
     best = run.best
+    cause = replace(cause, error=_by_name(run.plan, cause.error))
     status, incomplete = _status(run, cause, best)
     failed = status is Status.FAILED and cause.error is not None
     ended_at_s = time.time()
@@ -112,7 +113,7 @@ def conclude(run: Run, cause: Cause) -> tuple[Solved, Mapping[str, str]]:
         evaluation=_evaluation(run, best),
         calls=tuple(run.attempts.lines),
         cap=run.plan.cap,
-        limited_by=_limited_by(cause),
+        limited_by=_limited_by(run.plan, cause),
         single_baseline=_single_baseline(run),
         strong_baseline=_strong_baseline(run),
         timing=TimingFacts(run.gate_ms, run.search_ms, (ended_at_s - run.started_at_s) * 1000),
@@ -139,15 +140,22 @@ def _error(error: GatewayError | None) -> ErrorFacts | None:
     return None if error is None else ErrorFacts(type(error).__name__, str(error))
 
 
-def _limited_by(cause: Cause) -> str:
-    # The bound that ended it; where none did, the request's own cap is the nearest.
+def _by_name(plan: Plan, error: GatewayError | None) -> GatewayError | None:
+    # What ran into the cap ran into the budget that set it.
+    if isinstance(error, BudgetExceeded) and error.scope == "request":
+        return BudgetExceeded(plan.capped_by, error.asked, error.available, plan.resets_at_s)
+    return error
+
+
+def _limited_by(plan: Plan, cause: Cause) -> str:
+    # The bound that ended it; where none did, the cap is the nearest.
     match cause.error:
         case BudgetExceeded(scope=scope):
             return scope
         case LimitReached(limit=limit):
             return limit
         case _:
-            return "request"
+            return plan.capped_by
 
 
 def _decision(run: Run) -> DecisionFacts | None:

@@ -45,7 +45,11 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The seats and bounds of one solve; `strong` is None when the cap has no room for it."""
+    """The seats and bounds of one solve; `strong` is None when the cap has no room for it.
+
+    `capped_by` says what set the cap: the request (or its policy), or the budget that had less
+    left, with the Unix time at which that one starts anew.
+    """
 
     first: Seat
     second: Seat
@@ -56,6 +60,8 @@ class Plan:
     first_hold: NanoUSD
     width: int
     deadline_s: float
+    capped_by: str = "request"
+    resets_at_s: int | None = None
 
 
 class ExpertNotAllowed(GatewayError):
@@ -71,17 +77,27 @@ def make(
     policy: Policy,
     bench: Mapping[str, tuple[Expert, Price]],
     *,
-    available: NanoUSD | None = None,
+    left: BudgetExceeded | None = None,
 ) -> Plan:
     """The plan of a request under a policy.
 
-    `available` is what the tenant's budgets still allow, where they have been found to be the
+    `left` says what a budget of the tenant's still allows, where one has been found to be the
     tighter bound. Raises BudgetExceeded when not even one narrowed call fits, ExpertNotAllowed for
     an expert outside the policy, InvalidRequest for a search that nothing could score.
     """
     if request.mode is Mode.SEARCH and request.panel is None:
         raise InvalidRequest("evaluators", "a search needs at least one evaluator to climb by")
-    seats = _Seats(request, bench, _cap(request, policy, available), _choose(request, policy))
+    cap = _cap(request, policy)
+    if left is not None and left.available < cap:
+        plan = _within(left.available, request, policy, bench)
+        return replace(plan, capped_by=left.scope, resets_at_s=left.resets_at_s)
+    return _within(cap, request, policy, bench)
+
+
+def _within(
+    cap: NanoUSD, request: SolveRequest, policy: Policy, bench: Mapping[str, tuple[Expert, Price]]
+) -> Plan:
+    seats = _Seats(request, bench, cap, _choose(request, policy))
     first = seats.narrowed(_default(request, policy))
     searchers = tuple(filter(None, map(seats.fitting, seats.searchers(policy))))
     width = request.search.concurrency or policy.concurrency
@@ -123,10 +139,9 @@ def may_buy_opinion(request: SolveRequest) -> bool:
     return wanted and not (request.panel is not None and request.panel.is_decisive)
 
 
-def _cap(request: SolveRequest, policy: Policy, available: NanoUSD | None) -> NanoUSD:
+def _cap(request: SolveRequest, policy: Policy) -> NanoUSD:
     default = policy.search_cap if request.mode is Mode.SEARCH else policy.auto_cap
-    asked = default if request.limits.max_cost is None else request.limits.max_cost
-    return asked if available is None else NanoUSD(min(asked, available))
+    return default if request.limits.max_cost is None else request.limits.max_cost
 
 
 def _deadline_s(request: SolveRequest, policy: Policy) -> float:

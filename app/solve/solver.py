@@ -102,7 +102,7 @@ class Solver:
             left = refusal
         try:
             # Less than usual is left: think as deep as that allows, if it allows anything.
-            return await self._open(account, request, policy, key=key, available=left.available)
+            return await self._open(account, request, policy, key=key, left=left)
         except BudgetExceeded as refusal:
             raise left if refusal.scope == "request" else refusal from None
 
@@ -227,9 +227,9 @@ class Solver:
         policy: Policy,
         *,
         key: IdempotencyKey | None,
-        available: NanoUSD | None = None,
+        left: BudgetExceeded | None = None,
     ) -> Run:
-        plan = planner.make(request, policy, self._bench.experts, available=available)
+        plan = planner.make(request, policy, self._bench.experts, left=left)
         made = solve_id()
         opening = Opening(
             solve_id=made,
@@ -248,8 +248,8 @@ class Solver:
             await uninterrupted(holding)
         except asyncio.CancelledError:
             if holding.exception() is None:  # held for a client that has left meanwhile
-                left = self._start(holding.result(), request, plan, panel, begun=opening.first)
-                await self._finish(left, outcome.CANCELLED)
+                run = self._start(holding.result(), request, plan, panel, begun=opening.first)
+                await self._finish(run, outcome.CANCELLED)
             raise
         return self._start(holding.result(), request, plan, panel, begun=opening.first)
 

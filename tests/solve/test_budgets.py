@@ -134,6 +134,20 @@ async def test_tenant_that_runs_out_in_the_middle_gets_the_best_so_far(
         assert from_usd("0.03") - WORST < spent <= from_usd("0.03")
 
 
+async def test_solve_that_meets_what_its_tenant_had_left_names_the_tenants_budget(
+    sqlite_url: str,
+) -> None:
+    """What was left became the cap, and the request asked for more: its own bound was far off."""
+    script = wrong(output_tokens=400)
+    async with fathom(sqlite_url, script, allowance=only("0.02")) as running:
+        narrowed = await running.solved(searched(2, max_cost_usd="0.10"))
+        assert narrowed["incomplete_details"] == {"reason": "budget_exhausted"}
+        assert narrowed["budget"]["limited_by"] in {"tenant", "key"}
+    async with fathom(f"{sqlite_url}.rich", script) as running:
+        asked = await running.solved(searched(2, max_cost_usd="0.02"))
+        assert asked["budget"]["limited_by"] == "request"
+
+
 @pytest.mark.parametrize("period", list(Period))
 async def test_tenant_with_less_than_a_first_hold_is_served_in_what_it_has(
     period: Period, sqlite_url: str
@@ -141,7 +155,9 @@ async def test_tenant_with_less_than_a_first_hold_is_served_in_what_it_has(
     """Half a cent is no full call but a shorter one: also the very first, in a new period."""
     allowance = Allowance(limit=from_usd("0.005"), period=period)
     async with fathom(sqlite_url, reply("7"), allowance=allowance) as running:
-        await running.solved(mode="single")
+        solve = await running.solved(mode="single")
+        assert solve["budget"]["limited_by"] in {"tenant", "key"}
+        assert solve["budget"]["max_cost_usd"] == "0.005"
         assert 256 <= running.provider.requests[-1].max_output_tokens < OUTPUT_TOKENS_MAX
 
 

@@ -71,10 +71,16 @@ benches = st.fixed_dictionaries({"cheap": seated, "second": seated, "strong": se
 Bench = dict[str, tuple[Expert, Price]]
 
 
+def _left(available: NanoUSD) -> BudgetExceeded:
+    """A tenant's budget that has so much left until its next period."""
+    return BudgetExceeded("tenant", from_usd("1"), available, resets_at_s=1_800_000_000)
+
+
 def _plan(request: SolveRequest, bench: Bench, available: NanoUSD | None = None) -> Plan:
     assume(request.mode is not Mode.SEARCH or request.panel is not None)
     try:
-        return make(request, POLICY, bench, available=available)
+        left = None if available is None else _left(available)
+        return make(request, POLICY, bench, left=left)
     except BudgetExceeded:
         assume(False)  # noqa: FBT003 - hypothesis's own way to say so
         raise
@@ -91,6 +97,18 @@ def test_every_seat_fits_the_cap_on_its_own(
         assert seat.worst_case(fresh(request, seat.expert)) <= plan.cap
         wanted = min(request.max_output_tokens or 4096, seat.expert.max_output_tokens)
         assert min(wanted, OUTPUT_TOKENS_MIN) <= seat.max_output_tokens <= wanted
+
+
+@given(request=requests, bench=benches, available=st.integers(1, 10**9).map(NanoUSD))
+def test_cap_is_the_least_bound_and_says_which(
+    request: SolveRequest, bench: Bench, available: NanoUSD
+) -> None:
+    """The request's own where a budget has as much left."""
+    asked = _plan(request, bench).cap
+    plan = _plan(request, bench, available)
+    assert plan.cap == min(asked, available)
+    assert plan.capped_by == ("tenant" if available < asked else "request")
+    assert (plan.resets_at_s is None) is (plan.capped_by == "request")
 
 
 @given(request=requests, bench=benches)
