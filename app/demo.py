@@ -18,10 +18,10 @@ from rich.table import Table
 
 from app.accounts import Allowance, NewAccount, open_tenant
 from app.answers.extract import extract
-from app.api.app import build
 from app.data.game24 import SELECTION_RULE, Puzzle, puzzles
 from app.ids import uuid7
 from app.ledger.periods import Period
+from app.main import app_of
 from app.money import NanoUSD, from_usd, to_usd
 from app.settings import Settings, read_config
 from app.wiring import Gateway, open_gateway
@@ -77,12 +77,7 @@ async def run_demo(settings: Settings, console: Console) -> bool:
 @asynccontextmanager
 async def serving(gateway: Gateway) -> AsyncGenerator[str]:
     """The service over real HTTP on a free port of this machine; its address."""
-
-    @asynccontextmanager
-    async def lifespan(_app: object) -> AsyncGenerator[dict[str, Any]]:
-        yield {"services": gateway.services}
-
-    server = uvicorn.Server(uvicorn.Config(build(lifespan), port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app_of(gateway), port=0, log_level="warning"))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait for

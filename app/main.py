@@ -1,4 +1,4 @@
-"""The ASGI factory: `uvicorn --factory app.main:create_app`."""
+"""The ASGI application, and its factory: `uvicorn --factory app.main:create_app`."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -7,29 +7,30 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.api.app import build
-from app.settings import GatewayConfig, Settings, read_config, read_settings
+from app.settings import read_config, read_settings
 from app.telemetry import logs
-from app.telemetry.readiness import Drain
-from app.wiring import open_gateway
+from app.wiring import Gateway, open_gateway
 
 
-def create_app(
-    settings: Settings | None = None,
-    config: GatewayConfig | None = None,
-    *,
-    drain: Drain | None = None,
-) -> FastAPI:
-    """The application, configured by the environment where nothing is handed in.
-
-    Whoever ends the process says so beforehand through `drain`.
-    """
-    chosen = read_settings() if settings is None else settings
-    logs.configure(chosen.log_level, chosen.log_format)
-    described = read_config(chosen.config) if config is None else config
+def create_app() -> FastAPI:
+    """The application, configured by the environment, which opens its gateway as it starts."""
+    settings = read_settings()
+    logs.configure(settings.log_level, settings.log_format)
+    config = read_config(settings.config)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[Mapping[str, Any]]:
-        async with open_gateway(chosen, described, drain=drain) as gateway:
+        async with open_gateway(settings, config) as gateway:
             yield {"services": gateway.services}
+
+    return build(lifespan)
+
+
+def app_of(gateway: Gateway) -> FastAPI:
+    """The application of a gateway that is open already."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[Mapping[str, Any]]:
+        yield {"services": gateway.services}
 
     return build(lifespan)

@@ -11,10 +11,13 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
 
-from app.main import create_app
+from app.main import app_of
 from app.settings import GatewayConfig, Settings
+from app.telemetry import logs
 from app.telemetry.readiness import Drain
+from app.wiring import open_gateway
 
 SETTLE_S: Final = 5
 """Beside the longest deadline: time to settle what a deadline ended."""
@@ -42,19 +45,27 @@ class DrainingServer(uvicorn.Server):
 
 
 def serve(settings: Settings, config: GatewayConfig) -> None:
-    """Run the gateway until a signal ends it."""
+    """Run the gateway until a signal ends it; a refusal to start is raised as what it is."""
+    logs.configure(settings.log_level, settings.log_format)
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        runner.run(_serve(settings, config))
+
+
+async def _serve(settings: Settings, config: GatewayConfig) -> None:
     drain = Drain()
     longest_s = max(policy.deadline_s for policy in config.policies.values())
-    server = DrainingServer(
-        uvicorn.Config(
-            create_app(settings, config, drain=drain),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,  # what it logs goes where our log goes
-            access_log=False,
-            timeout_graceful_shutdown=int(longest_s) + SETTLE_S,
-        ),
-        drain=drain,
-        linger_s=settings.drain_linger_s,
-    )
-    server.run()
+    # Opened here and not in the application's lifespan, whose errors the server keeps for itself.
+    async with open_gateway(settings, config, drain=drain) as gateway:
+        server = DrainingServer(
+            uvicorn.Config(
+                app_of(gateway),
+                host=settings.host,
+                port=settings.port,
+                log_config=None,  # what it logs goes where our log goes
+                access_log=False,
+                timeout_graceful_shutdown=int(longest_s) + SETTLE_S,
+            ),
+            drain=drain,
+            linger_s=settings.drain_linger_s,
+        )
+        await server.serve()

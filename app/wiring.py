@@ -117,7 +117,7 @@ async def _recovering(recovery: Recovery, leases: Leases) -> AsyncGenerator[None
     """Keep the lease while the block runs, and give it up at its end."""
     # Before anything is run in its name, a replica must be known to live.
     await leases.beat()
-    async with asyncio.TaskGroup() as tasks:
+    async with _tasks() as tasks:
         running = tasks.create_task(recovery.run())
         yield
         running.cancel()
@@ -131,12 +131,24 @@ async def _watching(watch: Watch) -> AsyncGenerator[None]:
     # Once before the first request, so that its tenant has a name.
     await watch.refresh()
     stop = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
+    async with _tasks() as tasks:
         tasks.create_task(watch.run(stop))
         try:
             yield
         finally:
             stop.set()
+
+
+@asynccontextmanager
+async def _tasks() -> AsyncGenerator[asyncio.TaskGroup]:
+    """A task group that raises a lone failure as itself, so that its block's is not wrapped."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except BaseExceptionGroup as failures:
+        if len(failures.exceptions) == 1:
+            raise failures.exceptions[0] from None
+        raise
 
 
 def make_metrics(settings: Settings, config: GatewayConfig) -> Metrics:

@@ -16,6 +16,8 @@ from app import __version__
 from app.cli import GatewayUnreachable, app
 from app.data.game24 import puzzles
 from app.errors import GatewayError, InvalidRequest
+from app.settings import Settings, read_config
+from app.wiring import open_gateway
 from tests.solve.serving import gateway_process, slow_config
 
 DEMO = str(files("app") / "data" / "demo.toml")
@@ -103,18 +105,41 @@ def test_a_policy_is_checked_where_a_configuration_says_which_there_are(
     assert unknown.exit_code == 0, unknown.output
 
 
-def test_a_refusal_is_one_line(sqlite_url: str) -> None:
+NOWHERE = "postgresql+asyncpg://root@127.0.0.1:1/fathom"
+UNREACHABLE = "the database cannot be reached; try again later"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "database_url", "said"),
+    [
+        (("keys", "create", "nobody"), None, "tenant: there is no tenant called 'nobody'"),
+        (("tenants", "list"), NOWHERE, UNREACHABLE),
+        (("demo",), NOWHERE, UNREACHABLE),
+        (("serve",), NOWHERE, UNREACHABLE),
+    ],
+)
+def test_a_refusal_is_one_line(
+    sqlite_url: str, arguments: tuple[str, ...], database_url: str | None, said: str
+) -> None:
     """On stderr, with exit status 1 and without a traceback."""
     done = subprocess.run(
-        [FATHOM, "keys", "create", "nobody"],
-        env=os.environ | {"FATHOM_DATABASE_URL": sqlite_url},
+        [FATHOM, *arguments],
+        env=os.environ | {"FATHOM_DATABASE_URL": database_url or sqlite_url},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr == "fathom: tenant: there is no tenant called 'nobody'\n"
+    assert done.stderr == f"fathom: {said}\n"
+    assert "Traceback" not in done.stdout
+
+
+async def test_a_refusal_within_an_open_gateway_is_raised_as_itself(sqlite_url: str) -> None:
+    """And not in a group with what the gateway runs beside it."""
+    with pytest.raises(InvalidRequest, match="nonsense"):
+        async with open_gateway(Settings(database_url=sqlite_url), read_config(None)):
+            raise InvalidRequest("field", "nonsense")
 
 
 def test_operators_see_tenants_keys_and_budgets(sqlite_url: str) -> None:
