@@ -109,11 +109,13 @@ def after_first(first: FirstAnswer, stakes: Stakes) -> Accept | BuyOpinion | Esc
     return Accept("verified", f"scored {first.score:.3g}, which reaches the target")
 
 
-def after_second(*, agree: bool, stakes: Stakes) -> Accept | Escalate:
-    """The verdict once a second opinion is in hand."""
+def after_second(*, agree: bool | None, stakes: Stakes) -> Accept | Escalate:
+    """The verdict once a second opinion was asked for; `agree` is None where its call failed."""
     if agree:
         return Accept("agreement", "a second opinion gave the same answer")
     route = Route.SEARCH if stakes.has_evaluator else Route.STRONG
+    if agree is None:
+        return Escalate(route, "no_opinion", "the second opinion failed")
     return Escalate(route, "disagreement", "a second opinion gave another answer")
 
 

@@ -29,7 +29,7 @@ async def decide(run: Run) -> Route:
     # Stands if the time or the budget ends here.
     _record(run, Accept("unconfirmed", f"{verdict.because}, but none came"), [])
     second = await _second(run)
-    agree = second is not None and _agree(first, second)
+    agree = None if second is None else _agree(first, second)
     final = gate.after_second(agree=agree, stakes=stakes)
     return _record(run, final, [verdict.because], agree=agree)
 
@@ -101,7 +101,7 @@ def _record(
         reason=verdict.reason,
         because=[*before, verdict.because],
         gate_version=gate.VERSION,
-        opinion_bought=bool(before),
+        opinion_bought=agree is not None,
         opinion_agrees=agree,
     )
     return route

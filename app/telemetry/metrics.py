@@ -47,6 +47,7 @@ REASONS: Final = (
     "verified",
     "agreement",
     "disagreement",
+    "no_opinion",
     "unchecked",
     "not_worth_it",
     "unconfirmed",

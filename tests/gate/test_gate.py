@@ -95,14 +95,16 @@ def test_first_answer_decides(
         (False, STAKES, ("strong", "disagreement")),
         (True, FORM_ONLY, ("accept", "agreement")),
         (False, FORM_ONLY, ("search", "disagreement")),
+        (None, STAKES, ("strong", "no_opinion")),
+        (None, FORM_ONLY, ("search", "no_opinion")),
     ],
 )
 def test_second_opinion_decides(
-    agree: bool,  # noqa: FBT001 - a column of the table
+    agree: bool | None,  # noqa: FBT001 - a column of the table
     stakes: Stakes,
     verdict: tuple[str, str],
 ) -> None:
-    """Agreement stands; disagreement escalates to what there is."""
+    """Agreement stands; without it, or without an opinion, escalate to what there is."""
     assert _seen(after_second(agree=agree, stakes=stakes)) == verdict
 
 
@@ -158,11 +160,11 @@ def test_dearer_arms_never_raise_escalation(
     assert _depth(after_first(first, dearer)) <= _depth(after_first(first, stakes))
 
 
-@given(first=first_answers, stakes=stakes_of_all_kinds, agree=st.booleans())
+@given(first=first_answers, stakes=stakes_of_all_kinds, agree=st.none() | st.booleans())
 def test_search_is_never_chosen_without_an_evaluator(
     first: FirstAnswer,
     stakes: Stakes,
-    agree: bool,  # noqa: FBT001 - drawn
+    agree: bool | None,  # noqa: FBT001 - drawn
 ) -> None:
     """It would have nothing to climb; and with one, a single strong call is not chosen."""
     route = Route.SEARCH if stakes.has_evaluator else Route.STRONG
@@ -180,17 +182,23 @@ def test_decisive_evaluator_outranks_opinions(first: FirstAnswer, stakes: Stakes
     assert isinstance(verdict, Accept) is reached
 
 
-@given(first=first_answers, stakes=stakes_of_all_kinds, agree=st.booleans())
+@given(first=first_answers, stakes=stakes_of_all_kinds, agree=st.none() | st.booleans())
 def test_every_verdict_says_why(
     first: FirstAnswer,
     stakes: Stakes,
-    agree: bool,  # noqa: FBT001 - drawn
+    agree: bool | None,  # noqa: FBT001 - drawn
 ) -> None:
     """In words, and with a code that is counted by name where it is final."""
     for verdict in (after_first(first, stakes), after_second(agree=agree, stakes=stakes)):
         assert isinstance(verdict, get_args(Verdict))
         assert verdict.because
         assert isinstance(verdict, BuyOpinion) or verdict.reason in REASONS
+
+
+def test_failed_opinion_is_not_told_as_another_answer() -> None:
+    """It said nothing, so it cannot have disagreed."""
+    verdict = after_second(agree=None, stakes=STAKES)
+    assert verdict.because == "the second opinion failed"
 
 
 @given(stakes=stakes_of_all_kinds)

@@ -174,8 +174,7 @@ ENDINGS = [
         ops=[*TWO, "strong"],
         text="7",
         route="strong",
-        reason="disagreement",
-        opinion=BOUGHT_DISAGREES,
+        reason="no_opinion",
     ),
     Ending(
         name="a first answer that is cut short asks the strong expert",

@@ -227,6 +227,6 @@ def test_labels_know_every_reason_of_the_gate() -> None:
         )
         first = FirstAnswer(arrived=form > 0, well_formed=form > 1, score=score)
         verdicts: list[Accept | BuyOpinion | Escalate] = [after_first(first, stakes)]
-        verdicts += [after_second(agree=agree, stakes=stakes) for agree in (True, False)]
+        verdicts += [after_second(agree=agree, stakes=stakes) for agree in (True, False, None)]
         given |= {said.reason for said in verdicts if not isinstance(said, BuyOpinion)}
     assert given == set(REASONS)
