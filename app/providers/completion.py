@@ -36,6 +36,7 @@ class CompletionRequest:
     `op` names the call within its solve (`gate.first`, `t3`) and `seed` fixes the draw, so that a
     provider which replays records can answer by (seed, problem, op) whatever the order of calls.
     `parameters` are the expert's own, in the provider's terms (top_p, reasoning_effort, …).
+    `traceparent` names this call's span (W3C Trace Context), to be told to whoever is called.
     """
 
     model: str
@@ -46,6 +47,7 @@ class CompletionRequest:
     seed: int
     temperature: float | None = None
     parameters: Mapping[str, object] = field(default_factory=dict[str, object])
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

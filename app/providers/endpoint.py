@@ -7,6 +7,7 @@ format, follows a redirect, or lets a header, an address or a body into a messag
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import httpx2
@@ -15,6 +16,8 @@ from app.providers.completion import ProviderInvalidResponse, ProviderUnavailabl
 
 REPLY_BYTES_MAX: Final = 16 * 2**20
 """Room for 35,000 tokens with five log-probabilities each, or for millions without."""
+
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,16 @@ class Endpoint:
         self._name, self._url, self._transport = name, url, transport
         # A compressed reply could not be bounded before it is in memory, and saves nothing beside
         # the time that a model takes to write it: whoever sends one all the same is not understood.
-        self._headers = httpx2.Headers([*headers, ("Accept-Encoding", "identity")])
+        self._headers = [*headers, ("Accept-Encoding", "identity")]
         self._timeout = {"connect": connect_timeout_s, "read": read_timeout_s}
         self._slots = asyncio.Semaphore(concurrency)
 
-    async def post(self, body: bytes, *, deadline_s: float) -> HttpReply:
+    async def post(
+        self, body: bytes, *, deadline_s: float, headers: Mapping[str, str] = NO_HEADERS
+    ) -> HttpReply:
         """One exchange, all of it within `deadline_s` seconds, the wait for a slot included.
+
+        `headers` are this call's own, beside the endpoint's.
 
         Raises ProviderUnavailable, which says whether `body` had begun to leave, or
         ProviderInvalidResponse when the reply cannot be read. When cancelled it closes the
@@ -74,7 +81,7 @@ class Endpoint:
         try:
             async with deadline, self._slots:
                 call.stage = "no connection"
-                return await self._exchange(body, call)
+                return await self._exchange(body, headers, call)
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -88,11 +95,11 @@ class Endpoint:
         """Close the connections."""
         await self._transport.aclose()
 
-    async def _exchange(self, body: bytes, call: _Call) -> HttpReply:
+    async def _exchange(self, body: bytes, headers: Mapping[str, str], call: _Call) -> HttpReply:
         request = httpx2.Request(
             "POST",
             self._url,
-            headers=self._headers,
+            headers=[*self._headers, *headers.items()],
             content=body,
             extensions={"timeout": self._timeout, "trace": call.trace},
         )

@@ -89,7 +89,8 @@ class OpenAIProvider:
 
     async def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
         """Ask once. Raises a ProviderError that says whether a model may have worked."""
-        reply = await self._endpoint.post(self._body(request), deadline_s=deadline_s)
+        span = {} if request.traceparent is None else {"traceparent": request.traceparent}
+        reply = await self._endpoint.post(self._body(request), deadline_s=deadline_s, headers=span)
         if reply.status != 200:
             raise fault(self._name, reply)
         return chat_reply.read(

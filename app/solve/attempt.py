@@ -30,6 +30,7 @@ from app.providers.completion import (
 from app.solve.meter import Draw, Meter
 from app.solve.plan import Seat
 from app.solve.prompts import fingerprint
+from app.telemetry.traces import child_traceparent
 
 FIRST: Final = "gate.first"
 """The op of the first answer, wherever a solve starts with one."""
@@ -218,6 +219,7 @@ class Attempts:
             seed=self._seed,
             temperature=expert.temperature if self._temperature is None else self._temperature,
             parameters=expert.parameters,
+            traceparent=child_traceparent(),
         )
         return await self._providers[expert.provider].complete(request, deadline_s=self._left_s())
 

@@ -8,12 +8,14 @@ import asyncio
 from typing import Final
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from app.db.engine import DatabaseUnavailable
 from app.ledger.leases import Leases
 from app.ledger.ledger import Claim
 from app.ledger.refusals import ClaimLost
 from app.solve.solver import Solver
+from app.telemetry import traces
 
 AT_ONCE_MAX: Final = 8
 """Solves taken over at a time: what died on one replica must not drown the next."""
@@ -48,11 +50,14 @@ class Recovery:
                 await asyncio.sleep(self._leases.lease_s / 3)
 
     async def _finish(self, claim: Claim) -> None:
-        try:
-            await self._solver.run(await self._solver.resume(claim))
-        except (ClaimLost, DatabaseUnavailable) as error:
-            # Somebody else has it, or will: it is still marked as running.
-            log.warning("solve_not_resumed", solve_id=claim.solve_id, reason=type(error).__name__)
-        except Exception:
-            # One solve that cannot be resumed must not keep the others from it.
-            log.exception("solve_not_resumed", solve_id=claim.solve_id)
+        trace = traces.begun()  # the caller's went with its connection
+        with traces.within(trace), bound_contextvars(trace_id=trace.trace_id):
+            try:
+                await self._solver.run(await self._solver.resume(claim))
+            except (ClaimLost, DatabaseUnavailable) as error:
+                # Somebody else has it, or will: it is still marked as running.
+                reason = type(error).__name__
+                log.warning("solve_not_resumed", solve_id=claim.solve_id, reason=reason)
+            except Exception:
+                # One solve that cannot be resumed must not keep the others from it.
+                log.exception("solve_not_resumed", solve_id=claim.solve_id)

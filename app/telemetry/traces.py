@@ -57,13 +57,15 @@ def parse(traceparent: str) -> Trace | None:
     return Trace(found["trace"], found["span"], bool(int(found["flags"], 16) & SAMPLED))
 
 
+def begun() -> Trace:
+    """The first span of a new trace. Not sampled: nothing here records it."""
+    return Trace(secrets.token_hex(16), secrets.token_hex(8), sampled=False)
+
+
 def continued(headers: Sequence[str]) -> Trace:
     """Our span for a request with these `traceparent` headers: the caller's trace, or a new one."""
     caller = parse(headers[0]) if len(headers) == 1 else None
-    if caller is None:
-        # Not sampled: nothing here records it.
-        return Trace(secrets.token_hex(16), secrets.token_hex(8), sampled=False)
-    return caller.child()
+    return begun() if caller is None else caller.child()
 
 
 @contextmanager

@@ -111,6 +111,17 @@ async def test_request_is_a_chat_completion_with_the_key_in_one_header() -> None
     assert [name for name, value in asked.headers.items() if KEY in value] == ["authorization"]
 
 
+async def test_call_names_its_span_where_it_has_one() -> None:
+    """And nothing of an earlier call's."""
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with answering() as (provider, server):
+        await provider.complete(replace(ASK, traceparent=traceparent), deadline_s=5)
+        await provider.complete(ASK, deadline_s=5)
+    named, unnamed = server.asked
+    assert named.headers["traceparent"] == traceparent
+    assert named.headers.keys() - unnamed.headers.keys() == {"traceparent"}
+
+
 async def test_server_that_asks_for_no_key_is_sent_none() -> None:
     """A model on one's own machine has no account."""
     async with answering(always(completion()), api_key=None) as (provider, server):
