@@ -13,6 +13,7 @@ from app.solve.report import (
     DecisionFacts,
     EvaluationFacts,
     SearchFacts,
+    ShortageFacts,
     Solved,
     Status,
 )
@@ -60,6 +61,20 @@ def solve_document(solved: Solved, text: str | None) -> dict[str, Any]:
         "links": links(solved.id),
         "metadata": dict(solved.metadata),
     }
+
+
+def shortage_document(shortage: ShortageFacts | None) -> dict[str, Any]:
+    """The members that a problem has where a budget or a limit had no room."""
+    if shortage is None:
+        return {}
+    document: dict[str, Any] = {"scope": shortage.scope}
+    if shortage.available is not None and shortage.asked is not None:
+        document |= {
+            "remaining_usd": to_usd(shortage.available),
+            "needed_usd": to_usd(shortage.asked),
+            "resets_at": shortage.resets_at_s,
+        }
+    return document
 
 
 def running_document(record: SolveRecord) -> dict[str, Any]:

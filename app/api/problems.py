@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from app.api.present import shortage_document
 from app.db.engine import DatabaseUnavailable
 from app.db.migrate import SchemaBehind
 from app.errors import GatewayError, InvalidRequest
@@ -39,6 +40,7 @@ from app.solve.archive import NoSuchSolve, ResultErased
 from app.solve.attempt import CallFailed
 from app.solve.outcome import DeadlineWithoutAnswer, InternalError
 from app.solve.plan import ExpertNotAllowed
+from app.solve.report import shortage_of
 from app.store.treelog import TreeLogFenced, TreeLogGap, TreeLogUnavailable
 from app.telemetry.logs import described
 from app.tenants.directory import Unauthenticated
@@ -166,10 +168,7 @@ def respond(
 async def on_refusal(request: Request, error: Exception) -> JSONResponse:
     """A refusal that reached the edge."""
     assert isinstance(error, GatewayError)
-    facts: dict[str, Any] = {}
-    if isinstance(error, BudgetExceeded):
-        facts |= {"scope": error.scope, "remaining_usd": to_usd(error.available)}
-        facts |= {"needed_usd": to_usd(error.asked), "resets_at": error.resets_at_s}
+    facts = shortage_document(shortage_of(error))
     if isinstance(error, InvalidRequest):
         facts["errors"] = [{"field": error.field, "message": error.detail}]
     return respond(request, problem_of(error), str(error), **facts)

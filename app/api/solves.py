@@ -8,7 +8,13 @@ from fastapi.responses import JSONResponse, Response
 from app.api.auth import Authenticated
 from app.api.body import idempotency_key, read_body
 from app.api.presence import while_waiting
-from app.api.present import candidates, running_document, solve_document, stored_text
+from app.api.present import (
+    candidates,
+    running_document,
+    shortage_document,
+    solve_document,
+    stored_text,
+)
 from app.api.problems import Draining, StillRunning, problem_named, respond
 from app.api.schemas import SolveBody
 from app.api.state import services
@@ -76,6 +82,7 @@ async def _answer(
             solved.error.detail or problem.title,
             spent=solved.spent,
             solve_id=solved.id,
+            **shortage_document(solved.error.shortage),
         )
     document = solve_document(solved, text)
     if "candidates" in body.include:

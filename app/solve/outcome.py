@@ -24,6 +24,7 @@ from app.solve.report import (
     Solved,
     Status,
     TimingFacts,
+    shortage_of,
 )
 from app.solve.request import OnExhausted
 from app.solve.run import Answer, Run
@@ -137,7 +138,9 @@ def _status(run: Run, cause: Cause, best: Answer | None) -> tuple[Status, str | 
 
 
 def _error(error: GatewayError | None) -> ErrorFacts | None:
-    return None if error is None else ErrorFacts(type(error).__name__, str(error))
+    if error is None:
+        return None
+    return ErrorFacts(type(error).__name__, str(error), shortage_of(error))
 
 
 def _by_name(plan: Plan, error: GatewayError | None) -> GatewayError | None:

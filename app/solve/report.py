@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
+from app.errors import GatewayError
 from app.gate.gate import Route
+from app.ledger.refusals import BudgetExceeded, LimitReached
 from app.money import NanoUSD
 from app.solve.attempt import CallLine
 
@@ -25,11 +27,22 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ShortageFacts:
+    """The bound that had no room, by its scope; amounts are None where it does not count money."""
+
+    scope: str
+    asked: NanoUSD | None = None
+    available: NanoUSD | None = None
+    resets_at_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorFacts:
     """The refusal that left a solve without an answer: its kind, and its message until erased."""
 
     kind: str
     detail: str | None
+    shortage: ShortageFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +146,17 @@ def without_texts(solved: Solved) -> Solved:
     error = None if solved.error is None else replace(solved.error, detail=None)
     calls = tuple(replace(line, error=None) for line in solved.calls)
     return replace(solved, error=error, calls=calls)
+
+
+def shortage_of(error: GatewayError) -> ShortageFacts | None:
+    """What a refusal by a budget or a limit says of it; None for any other error."""
+    match error:
+        case BudgetExceeded():
+            return ShortageFacts(error.scope, error.asked, error.available, error.resets_at_s)
+        case LimitReached():
+            return ShortageFacts(error.limit)
+        case _:
+            return None
 
 
 def solved_from(document: Mapping[str, Any]) -> Solved:

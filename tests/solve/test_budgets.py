@@ -188,6 +188,36 @@ async def test_exhausted_budget_may_fail_instead(sqlite_url: str) -> None:
         assert await running.solves() == ["failed"]
 
 
+async def test_refusal_after_calls_has_the_facts_of_one_before_them(sqlite_url: str) -> None:
+    """Which budget, what is left of it and was needed, and when it starts anew; also replayed."""
+    allowance = Allowance(limit=from_usd("0.02"), period=Period.DAY)
+    async with fathom(sqlite_url, wrong(output_tokens=400), allowance=allowance) as running:
+        body: Json = {"input": PROBLEM, "seed": 1} | searched(1, on_exhausted="fail")
+        for replayed in (False, True):
+            response = await running.client.post(
+                "/v1/solve", json=body, headers={"Idempotency-Key": "k"}
+            )
+            problem = response.json()
+            assert (response.status_code, problem["code"]) == (402, "budget-exhausted")
+            assert ("Idempotency-Replayed" in response.headers) is replayed
+            assert problem["scope"] in {"tenant", "key"}
+            left = from_usd("0.02") - from_usd(problem["spent_usd"])
+            remaining, needed = problem["remaining_usd"], problem["needed_usd"]
+            assert 0 <= from_usd(remaining) <= left
+            assert from_usd(remaining) < from_usd(needed) <= WORST
+            assert problem["resets_at"] > 0
+
+
+async def test_refusal_by_a_bound_of_the_request_names_it(sqlite_url: str) -> None:
+    """A number of calls has no dollars that could be left, and never starts anew."""
+    async with fathom(sqlite_url, wrong()) as running:
+        response = await running.solve(searched(1, max_calls=2, on_exhausted="fail"))
+        problem = response.json()
+        assert (response.status_code, problem["code"]) == (402, "budget-exhausted")
+        assert problem["scope"] == "max_calls"
+        assert "remaining_usd" not in problem
+
+
 async def test_number_of_calls_is_bounded(sqlite_url: str) -> None:
     """No call beyond it, and the best of those before."""
     async with fathom(sqlite_url, wrong()) as running:
