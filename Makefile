@@ -47,9 +47,8 @@ fmt: $(STAMP) ## Format, and repair what a tool can repair
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: $(STAMP) ## Measure speed and memory
-	@if [ -f benchmarks/__main__.py ]; then $(BIN)/python -m benchmarks $(ARGS); \
-	else ls -R benchmarks; fi
+bench: $(STAMP) ## Measure speed (ARGS="overhead --rounds 9" for one benchmark)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(STAMP) ## Resolve again what requirements.lock pins (ARGS=--upgrade for the newest)
 	$(BIN)/uv pip compile pyproject.toml --group dev --output-file requirements.lock \

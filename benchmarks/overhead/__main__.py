@@ -130,7 +130,7 @@ async def profile(asked: argparse.Namespace, base_url: str, folder: Path) -> Non
         await client.saturate(asked.requests * 2, concurrency=CONCURRENCY)
     samples = Counter[str](json.loads(out.read_text()))
     total = samples.total()
-    print(f"\nWhere the gateway's CPU time goes ({total} samples of 1 ms):")
+    print(f"\nWhere the gateway's CPU time goes ({total} samples):")
     for name, count in samples.most_common(asked.lines):
         print(f"  {100 * count / total:5.1f} %  {name}")
 

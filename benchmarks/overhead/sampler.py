@@ -1,4 +1,4 @@
-"""Where a process spends its CPU time: one sample each millisecond of it, booked on a package.
+"""Where a process spends its CPU time: sampled, and booked on packages.
 
     python -m benchmarks.overhead.sampler OUT SCRIPT [ARGUMENT ...]
 

@@ -1,0 +1,31 @@
+"""Every benchmark by name: `python -m benchmarks [NAME [OPTION ...]]`; without a name, each in turn.
+
+A figure here is a ratio to a yardstick in the same run, because machines differ and are shared.
+"""
+
+import subprocess
+import sys
+from typing import Final
+
+BENCHMARKS: Final = {
+    "upstream": "CPU that one upstream call costs, by HTTP client",
+    "overhead": "CPU and latency that governing adds to a passthrough (needs PostgreSQL and Redis)",
+}
+
+
+def main() -> None:
+    """Run the one that is named, or all; exit 1 when one fails."""
+    names = sys.argv[1:2] or list(BENCHMARKS)
+    if unknown := set(names) - BENCHMARKS.keys():
+        known = "".join(f"\n  {name:10} {what}" for name, what in BENCHMARKS.items())
+        raise SystemExit(f"no benchmark {unknown.pop()!r}; there are:{known}")
+    failed = False
+    for name in names:
+        print(f"== {name}: {BENCHMARKS[name]}", flush=True)
+        command = [sys.executable, "-m", f"benchmarks.{name}", *sys.argv[2:]]
+        failed |= subprocess.run(command, check=False).returncode != 0  # noqa: S603 - ours
+    raise SystemExit(int(failed))
+
+
+if __name__ == "__main__":
+    main()
