@@ -1,4 +1,4 @@
-"""Every benchmark by name: `python -m benchmarks [NAME [OPTION ...]]`; without a name, each in turn.
+"""Every benchmark by name: `python -m benchmarks [NAME [OPTION ...]]`; without one, all in turn.
 
 A figure here is a ratio to a yardstick in the same run, because machines differ and are shared.
 """
