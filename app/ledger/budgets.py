@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
-    Executable,
     Row,
     Select,
     Update,
@@ -75,6 +74,17 @@ class BudgetStatus:
     def resets_at_s(self) -> int | None:
         """The Unix time at which the next period starts; None where there is none."""
         return None if self.period is Period.TOTAL else int(self.period_end.timestamp())
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What ends of the holds on one budget, and what of that was spent; in nano-dollars."""
+
+    held: NanoUSD = NanoUSD(0)
+    spent: NanoUSD = NanoUSD(0)
+
+    def __add__(self, other: "Release") -> "Release":
+        return Release(NanoUSD(self.held + other.held), NanoUSD(self.spent + other.spent))
 
 
 class DoesNotFit(Exception):
@@ -164,33 +174,34 @@ async def path(tx: WriteTx, account: Account) -> list[str]:
     return sorted(opened)
 
 
-async def reserve(tx: WriteTx, budgets: Sequence[str], amount: NanoUSD) -> None:
-    """Hold `amount` on every level, or on none.
+async def reserve(tx: WriteTx, amounts: Mapping[str, NanoUSD]) -> None:
+    """Hold an amount on each of these budgets, or on none of them.
+
+    A statement a budget, in one order and one journey: a statement for all would lock them in the
+    order in which it finds them, which is not the same for two transactions at once, and each
+    deadlock costs a second.
 
     Unconditional on purpose: a conditional UPDATE would reserve on the levels that fit and skip the
     one that does not; here its CHECK aborts the whole transaction. Raises DoesNotFit.
     """
     try:
-        await _change(tx, _RESERVE, budgets, {"held": amount})
+        rows = [{"budget": budget, "held": amounts[budget]} for budget in sorted(amounts)]
+        await tx.execute(_RESERVE, rows)
     except IntegrityError as error:
         raise DoesNotFit from error
 
 
-async def release(tx: WriteTx, budgets: Sequence[str], *, hold: NanoUSD, posted: NanoUSD) -> None:
-    """End a hold: what was spent is posted, the rest is free again.
+async def release(tx: WriteTx, releases: Mapping[str, Release]) -> None:
+    """End holds: what was spent is posted, the rest is free again.
 
     A limit that was lowered below what the period had used comes down as far as that is given back.
     """
-    await _change(tx, _RELEASE, budgets, {"held": hold, "spent": posted})
-
-
-async def _change(
-    tx: WriteTx, change: Executable, budgets: Sequence[str], amounts: Mapping[str, NanoUSD]
-) -> None:
-    # A statement a level: one for all would lock them in the order in which it finds them, which is
-    # not the same for two transactions at once, and each deadlock costs a second. They are sent
-    # together, so they cost one journey.
-    await tx.execute(change, [{"budget": one, **amounts} for one in sorted(budgets)])
+    rows = [
+        {"budget": budget, "held": releases[budget].held, "spent": releases[budget].spent}
+        for budget in sorted(releases)
+    ]
+    if rows:
+        await tx.execute(_RELEASE, rows)
 
 
 async def _open(tx: WriteTx, rule_id: str) -> str:

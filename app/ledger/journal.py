@@ -38,7 +38,12 @@ _CLOSE: Final = (
         error=bindparam("went_wrong"),
         ended_at=Clock(),
     )
-    .returning(Call.id)
+)
+_CLOSE_ONE: Final = _CLOSE.returning(Call.id)
+_NOTE: Final = (
+    update(Call)
+    .where(Call.id == bindparam("call"))
+    .values(told_seq=bindparam("seq"), score=bindparam("scored"), abandoned=bindparam("given_up"))
 )
 _CHARGE: Final = (
     update(Solve)
@@ -47,11 +52,22 @@ _CHARGE: Final = (
 )
 _POST: Final = insert(Entry).values(posted_at=Clock())
 _OPEN_CALLS: Final = (
-    select(Call.id, Call.op, Call.provider, Call.price_version, Call.max_cost)
-    .where(Call.solve_id == bindparam("solve"), Call.state == CallState.INTENT)
-    .with_for_update()
+    select(
+        Call.id,
+        Call.solve_id,
+        Solve.tenant_id,
+        Call.op,
+        Call.provider,
+        Call.price_version,
+        Call.max_cost,
+    )
+    .join(Solve, Solve.id == Call.solve_id)
+    .where(Call.solve_id.in_(bindparam("solves", expanding=True)), Call.state == CallState.INTENT)
+    .with_for_update(of=Call)
 )
-_NONE_IN_FLIGHT: Final = update(Solve).where(Solve.id == bindparam("solve")).values(inflight=0)
+_NONE_IN_FLIGHT: Final = (
+    update(Solve).where(Solve.id.in_(bindparam("solves", expanding=True))).values(inflight=0)
+)
 _ROOM: Final = (
     select(Solve.hold - Solve.posted - Solve.inflight)
     .where(Solve.id == bindparam("solve"))
@@ -123,113 +139,36 @@ class CallResult:
 
 
 CUT_SHORT: Final = CallResult(Bill(CallState.CANCELLED, billed=None), error="the solve ended first")
-"""What becomes of a call that is still open when its solve ends."""
+"""What becomes of a call that is still open when its solve ends: it may have happened."""
+
+UNMADE: Final = CallResult(
+    Bill(CallState.CANCELLED, billed=None, may_have_worked=False),
+    error="the solve ended before it was made",
+)
+"""What becomes of an intent whose call was certainly not made: nobody can have charged for it."""
+
+DIED: Final = CallResult(Bill(CallState.ORPHAN, billed=None), error="its process died first")
+"""What becomes of a call whose process died before its outcome: it may have happened."""
 
 
-async def begin(tx: WriteTx, solve_id: SolveId, intent: Intent) -> None:
-    """Write the intent; its id (solve, op, attempt) can be written only once."""
-    trial = intent.trial
-    await tx.execute(
-        _BEGIN,
-        {
-            "id": intent.call_id,
-            "solve_id": solve_id,
-            "op": intent.op,
-            "attempt": intent.attempt,
-            "state": CallState.INTENT,
-            "expert": intent.expert,
-            "expert_version": intent.expert_version,
-            "provider": intent.provider,
-            "model": intent.model,
-            "price_version": intent.price_version,
-            "prompt_sha256": intent.prompt_sha256,
-            "max_cost": intent.max_cost,
-            "ask": trial.ask if trial else None,
-            "parent": trial.parent if trial else None,
-            "asked_seq": trial.asked_seq if trial else None,
-        },
-    )
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """An outcome as it is booked: whose call it was, what came of it, and who pays."""
 
+    call: OpenCall
+    result: CallResult
+    split: Share
 
-async def end(tx: WriteTx, call: OpenCall, result: CallResult) -> Share | None:
-    """Book the outcome of an intent: state, cost, entries, text. None if it was booked before."""
-    room = await _room(tx, call.solve_id)
-    split = share(result.bill, max_cost=call.max_cost, room=room)
-    if not await _close(tx, call.id, result, split):
-        return None
-    await tx.execute(
-        _CHARGE, {"solve": call.solve_id, "spent": split.tenant, "drawn": call.max_cost}
-    )
-    await _post(tx, call, split)
-    if result.text is not None:
-        await keep_texts(tx, call.solve_id, {text_name(call.op): result.text})
-    return split
+    @classmethod
+    def of(cls, call: OpenCall, result: CallResult, *, room: NanoUSD) -> "Closed":
+        """Split the call's charge; `room` is what its solve holds beside its calls in flight."""
+        return cls(call, result, share(result.bill, max_cost=call.max_cost, room=room))
 
-
-async def note(tx: WriteTx, told: Sequence[Told]) -> None:
-    """Place answers in their search's log.
-
-    Late by up to a call: an answer that a crash leaves without a score is evaluated again.
-    """
-    for one in told:
-        await tx.execute(
-            update(Call)
-            .where(Call.id == one.call_id)
-            .values(
-                told_seq=one.seq, score=one.score, abandoned=_fitting(Call.abandoned, one.reason)
-            )
-        )
-
-
-async def withdraw(tx: WriteTx, call_id: str) -> None:
-    """End an intent whose call was certainly not made: nobody can have charged for it."""
-    bill = Bill(CallState.CANCELLED, billed=None, may_have_worked=False)
-    split = share(bill, max_cost=NanoUSD(0), room=NanoUSD(0))
-    await _close(tx, call_id, CallResult(bill, error="the solve ended before it was made"), split)
-
-
-async def cancel_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId) -> None:
-    """End every intent of a solve that ends first: its worst case waits in suspense.
-
-    The caller, who writes the solve's row anyway, says there that nothing is in flight.
-    """
-    await _end_open(tx, solve_id, tenant_id, CUT_SHORT)
-
-
-async def orphan_open(tx: WriteTx, solve_id: SolveId, tenant_id: TenantId) -> None:
-    """Name the calls whose process died before their outcome: they may have happened."""
-    result = CallResult(Bill(CallState.ORPHAN, billed=None), error="its process died first")
-    await _end_open(tx, solve_id, tenant_id, result)
-    await tx.execute(_NONE_IN_FLIGHT, {"solve": solve_id})
-
-
-async def _end_open(
-    tx: WriteTx, solve_id: SolveId, tenant_id: TenantId, result: CallResult
-) -> None:
-    found = await tx.execute(_OPEN_CALLS, {"solve": solve_id})
-    for call_id, op, provider, price_version, max_cost in found.all():
-        call = OpenCall(call_id, solve_id, tenant_id, op, provider, price_version, max_cost)
-        split = share(result.bill, max_cost=max_cost, room=NanoUSD(0))
-        await _close(tx, call.id, result, split)
-        await _post(tx, call, split)
-
-
-def text_name(op: str) -> str:
-    """The name under which the text of a call's answer is kept."""
-    return f"call:{op}"
-
-
-async def _room(tx: WriteTx, solve_id: SolveId) -> NanoUSD:
-    # Locked first, so that two outcomes cannot both spend the same room on their overruns; and the
-    # solve before its call, as everybody does, or an outcome and the finish could deadlock.
-    return NanoUSD((await tx.execute(_ROOM, {"solve": solve_id})).scalar_one())
-
-
-async def _close(tx: WriteTx, call_id: str, result: CallResult, split: Share) -> bool:
-    closed = await tx.scalar(
-        _CLOSE,
-        {
-            "call": call_id,
+    def row(self) -> dict[str, object]:
+        """What changes of the call's row."""
+        result, split = self.result, self.split
+        return {
+            "call": self.call.id,
             "ended_as": result.bill.state,
             "paid": split.tenant,
             "guessed": result.bill.billed is None and bool(split.tenant or split.suspense),
@@ -239,29 +178,129 @@ async def _close(tx: WriteTx, call_id: str, result: CallResult, split: Share) ->
             "received_tokens": result.output_tokens,
             "finished": _fitting(Call.finish_reason, result.finish_reason),
             "went_wrong": _fitting(Call.error, result.error),
-        },
+        }
+
+    def entries(self) -> Sequence[dict[str, object]]:
+        """Its double entries."""
+        call = self.call
+        return [
+            {
+                "id": f"ent_{uuid7().hex}",
+                "call_id": call.id,
+                "solve_id": call.solve_id,
+                "kind": posting.kind,
+                "account": posting.account,
+                "amount": posting.amount,
+                "price_version": call.price_version,
+            }
+            for posting in postings(self.split, tenant_id=call.tenant_id, provider=call.provider)
+        ]
+
+
+async def begin(tx: WriteTx, intents: Sequence[tuple[SolveId, Intent]]) -> None:
+    """Write intents; the id of one (solve, op, attempt) can be written only once."""
+    await tx.execute(_BEGIN, [_intent_row(solve_id, intent) for solve_id, intent in intents])
+
+
+async def end(tx: WriteTx, call: OpenCall, result: CallResult) -> Share | None:
+    """Book the outcome of an intent: state, cost, entries, text. None if it was booked before."""
+    closed = Closed.of(call, result, room=await _room(tx, call.solve_id))
+    if await tx.scalar(_CLOSE_ONE, closed.row()) is None:
+        return None
+    split = closed.split
+    await tx.execute(
+        _CHARGE, {"solve": call.solve_id, "spent": split.tenant, "drawn": call.max_cost}
     )
-    return closed is not None
+    await _post(tx, [closed])
+    return split
+
+
+async def close(tx: WriteTx, closed: Sequence[Closed]) -> None:
+    """Book outcomes of calls that are locked and open; their solves are not touched."""
+    if closed:
+        await tx.execute(_CLOSE, [one.row() for one in closed])
+        await _post(tx, closed)
+
+
+async def note(tx: WriteTx, told: Sequence[Told]) -> None:
+    """Place answers in their search's log.
+
+    Late by up to a call: an answer that a crash leaves without a score is evaluated again.
+    """
+    rows = [
+        {
+            "call": one.call_id,
+            "seq": one.seq,
+            "scored": one.score,
+            "given_up": _fitting(Call.abandoned, one.reason),
+        }
+        for one in told
+    ]
+    if rows:
+        await tx.execute(_NOTE, rows)
+
+
+async def open_calls(tx: WriteTx, solve_ids: Sequence[SolveId]) -> Sequence[OpenCall]:
+    """The calls of these solves that have no outcome yet, locked."""
+    found = await tx.execute(_OPEN_CALLS, {"solves": solve_ids})
+    return [
+        OpenCall(call_id, SolveId(solve), TenantId(tenant), op, provider, price, max_cost)
+        for call_id, solve, tenant, op, provider, price, max_cost in found.all()
+    ]
+
+
+async def orphan_open(tx: WriteTx, solve_ids: Sequence[SolveId]) -> None:
+    """Name the calls whose process died before their outcome: they may have happened."""
+    orphans = await open_calls(tx, solve_ids)
+    await close(tx, [Closed.of(call, DIED, room=NanoUSD(0)) for call in orphans])
+    await tx.execute(_NONE_IN_FLIGHT, {"solves": solve_ids})
+
+
+def text_name(op: str) -> str:
+    """The name under which the text of a call's answer is kept."""
+    return f"call:{op}"
+
+
+def _intent_row(solve_id: SolveId, intent: Intent) -> dict[str, object]:
+    trial = intent.trial
+    return {
+        "id": intent.call_id,
+        "solve_id": solve_id,
+        "op": intent.op,
+        "attempt": intent.attempt,
+        "state": CallState.INTENT,
+        "expert": intent.expert,
+        "expert_version": intent.expert_version,
+        "provider": intent.provider,
+        "model": intent.model,
+        "price_version": intent.price_version,
+        "prompt_sha256": intent.prompt_sha256,
+        "max_cost": intent.max_cost,
+        "ask": trial.ask if trial else None,
+        "parent": trial.parent if trial else None,
+        "asked_seq": trial.asked_seq if trial else None,
+    }
+
+
+async def _room(tx: WriteTx, solve_id: SolveId) -> NanoUSD:
+    # Locked first, so that two outcomes cannot both spend the same room on their overruns; and the
+    # solve before its call, as everybody does, or an outcome and the finish could deadlock.
+    return NanoUSD((await tx.execute(_ROOM, {"solve": solve_id})).scalar_one())
+
+
+async def _post(tx: WriteTx, closed: Sequence[Closed]) -> None:
+    entries = [entry for one in closed for entry in one.entries()]
+    if entries:
+        await tx.execute(_POST, entries)
+    texts = [
+        (one.call.solve_id, {text_name(one.call.op): one.result.text})
+        for one in closed
+        if one.result.text is not None
+    ]
+    await keep_texts(tx, texts)
 
 
 def _fitting(column: InstrumentedAttribute[str | None], text: str | None) -> str | None:
     # What a provider says of its answer is cut to the column: no outcome is refused for it.
     assert isinstance(column.type, String)
     return None if text is None else storable(text)[: column.type.length]
-
-
-async def _post(tx: WriteTx, call: OpenCall, split: Share) -> None:
-    rows = [
-        {
-            "id": f"ent_{uuid7().hex}",
-            "call_id": call.id,
-            "solve_id": call.solve_id,
-            "kind": posting.kind,
-            "account": posting.account,
-            "amount": posting.amount,
-            "price_version": call.price_version,
-        }
-        for posting in postings(split, tenant_id=call.tenant_id, provider=call.provider)
-    ]
-    if rows:
-        await tx.execute(_POST, rows)

@@ -16,7 +16,7 @@ from app.db.engine import Database, WriteTx
 from app.ids import KeyId, SolveId, TenantId
 from app.ledger import journal
 from app.ledger.budgets import Account
-from app.ledger.ledger import Claim
+from app.ledger.openings import Claim
 from app.ledger.tables import Replica, Solve
 
 LEASE_S: Final = 10.0
@@ -68,8 +68,8 @@ class Leases:
                 Claim(SolveId(row[0]), Account(TenantId(row[1]), KeyId(row[2])), row[3])
                 for row in taken.all()
             ]
-            for claim in claims:
-                await journal.orphan_open(tx, claim.solve_id, claim.account.tenant_id)
+            if claims:
+                await journal.orphan_open(tx, [claim.solve_id for claim in claims])
             return claims
 
         return await self._db.write(work)

@@ -5,32 +5,33 @@ token (a new intent, a score, the finish); facts do not: the outcome of a call i
 anybody, once, because the money is already gone.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
+from app.db.batch import Batch
 from app.db.clock import Clock
 from app.db.engine import Database, WriteTx
-from app.db.texts import storable_document
-from app.ids import SolveId, TenantId
+from app.ids import TenantId
 from app.ledger import journal
 from app.ledger.budgets import (
     Account,
     BudgetStatus,
     DoesNotFit,
     admitting,
-    path,
     refusal,
-    release,
     reserve,
     statuses,
 )
-from app.ledger.idempotency import IdempotencyKey, KeyTaken, earlier, remember
+from app.ledger.endings import NOTHING_LOOSE, Ending, Finish, Loose, end_together
+from app.ledger.idempotency import IdempotencyKey, KeyTaken, earlier
 from app.ledger.journal import CallResult, Intent, OpenCall, Told
+from app.ledger.openings import Claim, Opening, open_together
 from app.ledger.postings import Share
 from app.ledger.price import Price
 from app.ledger.refusals import (
@@ -39,14 +40,11 @@ from app.ledger.refusals import (
     ClaimLost,
     IdempotencyKeyReused,
 )
-from app.ledger.retention import erase_texts, keep_texts
-from app.ledger.tables import PriceRow, Solve, SolveInput
+from app.ledger.tables import PriceRow, Solve
 from app.money import NanoUSD
 
 # Written once and executed with the facts of each solve: to build a statement anew costs several
 # times what it costs to run.
-_OPEN: Final = insert(Solve).values(created_at=Clock())
-_KEEP_INPUT: Final = insert(SolveInput)
 _DRAW: Final = (
     update(Solve)
     .where(Solve.id == bindparam("solve"), Solve.token == bindparam("claimed"))
@@ -54,77 +52,6 @@ _DRAW: Final = (
     .values(hold=Solve.hold + bindparam("more"), inflight=Solve.inflight + bindparam("drawn"))
     .returning(Solve.budgets)
 )
-_TO_END: Final = (
-    select(Solve.hold, Solve.posted, Solve.budgets, Solve.completed_at)
-    .where(Solve.id == bindparam("solve"), Solve.token == bindparam("claimed"))
-    .with_for_update()
-)
-_END: Final = (
-    update(Solve)
-    .where(Solve.id == bindparam("solve"))
-    .values(
-        state=bindparam("ended_as"),
-        route=bindparam("by_route"),
-        completed_at=Clock(),
-        result=bindparam("document"),
-        hold=Solve.posted,
-        inflight=0,
-    )
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """A solve about to start: who pays, the most it may ever cost, and what it holds at first.
-
-    `first` is the call it starts with, where that is known: it is journalled with the hold.
-    """
-
-    solve_id: SolveId
-    account: Account
-    cap: NanoUSD
-    first_hold: NanoUSD
-    request: Mapping[str, Any]
-    plan: Mapping[str, Any]
-    owner: str
-    first: Intent | None = None
-    idempotency: IdempotencyKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to decide for a solve, until somebody with a higher token takes it."""
-
-    solve_id: SolveId
-    account: Account
-    token: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a solve ended. `texts` are kept apart from the `result`, and not at all if `erase`."""
-
-    state: str
-    route: str | None
-    result: Mapping[str, Any]
-    texts: Mapping[str, str]
-    erase: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Loose:
-    """What a run has not yet written down when it ends: it goes with the finish.
-
-    `told` is what a search was told of its answers; `outcome` is a call that has just ended;
-    `unmade` is one that was journalled and never made.
-    """
-
-    told: Sequence[Told] = ()
-    outcome: tuple[Intent, CallResult] | None = None
-    unmade: Intent | None = None
-
-
-NOTHING_LOOSE: Final = Loose()
 
 
 class Overdrawn(Exception):
@@ -136,6 +63,11 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        # By tenant, so that a crowd of one shares its transactions and delays nobody else's.
+        self._holds = defaultdict[TenantId, Batch[Opening, None]](
+            lambda: Batch(self._hold_together, apart=(DoesNotFit, KeyTaken))
+        )
+        self._ends = defaultdict[TenantId, Batch[Finish, bool]](lambda: Batch(self._end_together))
 
     async def register(self, price: Price) -> None:
         """Put a price on record before its first use; a version once written never changes."""
@@ -161,41 +93,8 @@ class Ledger:
         IdempotencyKeyReused where the caller's key is known.
         """
         tenant_id = opening.account.tenant_id
-
-        async def work(tx: WriteTx) -> None:
-            budgets = await path(tx, opening.account)
-            await tx.execute(
-                _OPEN,
-                {
-                    "id": opening.solve_id,
-                    "tenant_id": opening.account.tenant_id,
-                    "project_id": opening.account.project_id,
-                    "key_id": opening.account.key_id,
-                    "state": "in_progress",
-                    "token": 1,
-                    "owner": opening.owner,
-                    "budgets": budgets,
-                    "cap": opening.cap,
-                    "hold": opening.first_hold,
-                    "inflight": 0 if opening.first is None else opening.first.max_cost,
-                },
-            )
-            await tx.execute(
-                _KEEP_INPUT,
-                {
-                    "solve_id": opening.solve_id,
-                    "request": opening.request,
-                    "plan": opening.plan,
-                },
-            )
-            if opening.idempotency is not None:
-                await remember(tx, tenant_id, opening.idempotency, opening.solve_id)
-            if opening.first is not None:
-                await journal.begin(tx, opening.solve_id, opening.first)
-            await reserve(tx, budgets, opening.first_hold)
-
         try:
-            await self._db.write(work)
+            await self._holds[tenant_id].submit(opening)
         except DoesNotFit:
             async with self._db.read() as tx:
                 levels = await statuses(tx, opening.account)
@@ -232,9 +131,9 @@ class Ledger:
             if budgets is None:
                 raise ClaimLost(f"solve {claim.solve_id} is no longer run by this process")
             if grow:
-                await reserve(tx, budgets, grow)
+                await reserve(tx, dict.fromkeys(budgets, grow))
             await journal.note(tx, told)
-            await journal.begin(tx, claim.solve_id, intent)
+            await journal.begin(tx, [(claim.solve_id, intent)])
 
         try:
             await self._db.write(work)
@@ -259,47 +158,21 @@ class Ledger:
 
         Raises ClaimLost when another process has taken over; a repeat is harmless.
         """
-
-        async def work(tx: WriteTx) -> bool:
-            if loose.outcome is not None:
-                intent, result = loose.outcome
-                await journal.end(tx, _call_of(claim, intent), result)
-            ended = (
-                await tx.execute(_TO_END, {"solve": claim.solve_id, "claimed": claim.token})
-            ).one_or_none()
-            if ended is None:
-                return False
-            hold, posted, budgets, completed_at = ended
-            if completed_at is not None:
-                return True
-            await journal.note(tx, loose.told)
-            if loose.unmade is not None:
-                await journal.withdraw(tx, loose.unmade.call_id)
-            await journal.cancel_open(tx, claim.solve_id, claim.account.tenant_id)
-            await tx.execute(
-                _END,
-                {
-                    "solve": claim.solve_id,
-                    "ended_as": ending.state,
-                    "by_route": ending.route,
-                    "document": storable_document(ending.result),
-                },
-            )
-            await release(tx, budgets, hold=hold, posted=posted)
-            if ending.erase:
-                await erase_texts(tx, claim.solve_id)
-            else:
-                await keep_texts(tx, claim.solve_id, ending.texts)
-            return True
-
-        # Told after the commit: an outcome is a fact, and kept whoever runs the solve by now.
-        if not await self._db.write(work):
+        owned = await self._ends[claim.account.tenant_id].submit(Finish(claim, ending, loose))
+        if not owned:
             raise ClaimLost(f"solve {claim.solve_id} is no longer run by this process")
 
     async def budgets(self, account: Account) -> Sequence[BudgetStatus]:
         """The current period of each budget that a hold of the account has to fit."""
         async with self._db.read() as tx:
             return await statuses(tx, account)
+
+    async def _hold_together(self, openings: Sequence[Opening]) -> Sequence[None]:
+        await self._db.write(partial(open_together, openings=openings))
+        return [None] * len(openings)
+
+    async def _end_together(self, finishes: Sequence[Finish]) -> Sequence[bool]:
+        return await self._db.write(partial(end_together, finishes=finishes))
 
     async def _left(self, claim: Claim) -> NanoUSD:
         left = select(Solve.hold - Solve.posted - Solve.inflight).where(Solve.id == claim.solve_id)

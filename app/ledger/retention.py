@@ -1,6 +1,6 @@
 """Texts live apart from the money, so that they can be erased while every amount stays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import delete, update
@@ -16,13 +16,14 @@ _KEEP: Final = upsert(Payload).on_conflict_do_update(
 )
 
 
-async def keep_texts(tx: WriteTx, solve_id: SolveId, texts: Mapping[str, str]) -> None:
-    """Keep texts under their names; a later text takes the place of an earlier one."""
-    if texts:
-        rows = [
-            {"solve_id": solve_id, "name": name, "body": storable(text)}
-            for name, text in texts.items()
-        ]
+async def keep_texts(tx: WriteTx, texts: Sequence[tuple[SolveId, Mapping[str, str]]]) -> None:
+    """Keep solves' texts under their names; a later text takes the place of an earlier one."""
+    rows = [
+        {"solve_id": solve_id, "name": name, "body": storable(text)}
+        for solve_id, named in texts
+        for name, text in named.items()
+    ]
+    if rows:
         await tx.execute(_KEEP, rows)
 
 

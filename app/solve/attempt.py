@@ -12,8 +12,10 @@ from typing import Final
 
 from app.db.engine import uninterrupted
 from app.ids import SolveId
+from app.ledger.endings import Loose
 from app.ledger.journal import CUT_SHORT, CallResult, Intent, Told, TrialPlace
-from app.ledger.ledger import Claim, Ledger, Loose
+from app.ledger.ledger import Ledger
+from app.ledger.openings import Claim
 from app.ledger.postings import Bill, CallState
 from app.ledger.refusals import BudgetExceeded, LimitReached
 from app.money import NanoUSD

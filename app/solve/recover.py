@@ -12,7 +12,7 @@ from structlog.contextvars import bound_contextvars
 
 from app.db.engine import DatabaseUnavailable
 from app.ledger.leases import Leases
-from app.ledger.ledger import Claim
+from app.ledger.openings import Claim
 from app.ledger.refusals import ClaimLost
 from app.solve.solver import Solver
 from app.telemetry import traces

@@ -11,7 +11,7 @@ from app.answers.extract import extract
 from app.evaluators.evaluation import Candidate
 from app.evaluators.panel import Panel, PanelEvaluation
 from app.gate.gate import Route
-from app.ledger.ledger import Claim
+from app.ledger.openings import Claim
 from app.providers.completion import FinishReason
 from app.search.search import Search
 from app.solve.attempt import Attempts, Reply

@@ -21,9 +21,11 @@ from app.evaluators.panel import Panel
 from app.gate.gate import Route
 from app.ids import SolveId, solve_id
 from app.ledger.budgets import Account
+from app.ledger.endings import Ending
 from app.ledger.idempotency import IdempotencyKey
 from app.ledger.journal import Intent
-from app.ledger.ledger import Claim, Ending, Ledger, Opening
+from app.ledger.ledger import Ledger
+from app.ledger.openings import Claim, Opening
 from app.ledger.price import Price
 from app.ledger.records import Records
 from app.ledger.refusals import BudgetExceeded, ClaimLost, LimitReached

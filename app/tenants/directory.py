@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from app.db.batch import Batch
 from app.db.clock import Clock
 from app.db.engine import Database, ReadTx, WriteTx
 from app.errors import GatewayError, InvalidRequest
@@ -35,11 +36,33 @@ class Unauthenticated(GatewayError):
         super().__init__("send a valid key in the header `Authorization: Bearer <key>`")
 
 
-_WHOSE_KEY: Final = (
-    select(KeyRow.sha256, TenantRow.id, TenantRow.name, TenantRow.policy, KeyRow.project_id)
+_WHOSE_KEYS: Final = (
+    select(
+        KeyRow.id,
+        KeyRow.sha256,
+        KeyRow.project_id,
+        TenantRow.id,
+        TenantRow.name,
+        TenantRow.policy,
+    )
     .join(TenantRow, TenantRow.id == KeyRow.tenant_id)
-    .where(KeyRow.id == bindparam("key"), KeyRow.revoked_at.is_(None))
+    .where(KeyRow.id.in_(bindparam("keys", expanding=True)), KeyRow.revoked_at.is_(None))
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a key's id leads to; the key itself is yet to be compared."""
+
+    sha256: str
+    tenant: Tenant
+
+
+def _found(  # noqa: PLR0917 - a row
+    key: str, sha256: str, project: str | None, tenant: str, name: str, policy: str
+) -> _Found:
+    in_project = None if project is None else ProjectId(project)
+    return _Found(sha256, Tenant(TenantId(tenant), name, in_project, KeyId(key), policy))
 
 
 class Directory:
@@ -47,19 +70,23 @@ class Directory:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._lookups = Batch(self._look_up)
 
     async def authenticate(self, key: str) -> Tenant:
         """The tenant of a key. Raises Unauthenticated for an unknown or revoked one."""
         key_id = keys.public_id(key)
         if key_id is None:
             raise Unauthenticated
-        async with self._db.glance() as tx:
-            row = (await tx.execute(_WHOSE_KEY, {"key": key_id})).one_or_none()
-        if row is None or not keys.matches(key, row[0]):
+        found = await self._lookups.submit(key_id)
+        if found is None or not keys.matches(key, found.sha256):
             raise Unauthenticated
-        _, tenant, name, policy, project = row
-        in_project = None if project is None else ProjectId(project)
-        return Tenant(TenantId(tenant), name, in_project, key_id, policy)
+        return found.tenant
+
+    async def _look_up(self, key_ids: Sequence[KeyId]) -> Sequence["_Found | None"]:
+        async with self._db.glance() as tx:
+            rows = (await tx.execute(_WHOSE_KEYS, {"keys": key_ids})).all()
+        found = {row[0]: _found(*row) for row in rows}
+        return [found.get(key_id) for key_id in key_ids]
 
 
 async def find_tenant(tx: ReadTx, name: str) -> TenantId | None:

@@ -58,7 +58,7 @@ async def test_every_storable_text_is_kept_as_it_is(database: Database) -> None:
     odd = storable("".join(map(chr, [*range(0x300), *range(0xD7F0, 0xE010), 0x1F600, 0x10FFFF])))
 
     async def work(tx: WriteTx) -> None:
-        await keep_texts(tx, SolveId(claim.solve_id), {"odd": odd})
+        await keep_texts(tx, [(SolveId(claim.solve_id), {"odd": odd})])
 
     await database.write(work)
     async with database.read() as tx:

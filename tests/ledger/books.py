@@ -6,9 +6,11 @@ from app.db.clock import Ago, Clock
 from app.db.engine import Database, WriteTx
 from app.ids import SolveId, solve_id
 from app.ledger.budgets import Account
+from app.ledger.endings import Ending
 from app.ledger.invariants import check
 from app.ledger.journal import CallResult, Intent, TrialPlace
-from app.ledger.ledger import Claim, Ending, Ledger, Opening
+from app.ledger.ledger import Ledger
+from app.ledger.openings import Claim, Opening
 from app.ledger.postings import Bill, CallState
 from app.ledger.tables import Budget, BudgetRule, Call, Entry, Solve
 from app.money import NanoUSD

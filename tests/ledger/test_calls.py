@@ -6,7 +6,8 @@ from sqlalchemy.exc import IntegrityError
 
 from app.db.engine import Database
 from app.ledger.journal import CallResult, TrialPlace
-from app.ledger.ledger import Claim, Ledger
+from app.ledger.ledger import Ledger
+from app.ledger.openings import Claim
 from app.ledger.postings import Bill, CallState, Share
 from app.ledger.records import Records
 from app.ledger.refusals import BudgetExceeded, ClaimLost

@@ -13,7 +13,8 @@ from app.db.engine import Database
 from app.ledger.budgets import Account
 from app.ledger.journal import Intent
 from app.ledger.leases import Leases
-from app.ledger.ledger import Claim, Ledger
+from app.ledger.ledger import Ledger
+from app.ledger.openings import Claim
 from app.ledger.periods import Period
 from app.ledger.refusals import BudgetExceeded, ClaimLost
 from app.tenants.tables import TenantRow

@@ -4,8 +4,10 @@ from sqlalchemy import func, select
 from app.db.engine import Database
 from app.ids import solve_id
 from app.ledger.budgets import Account
+from app.ledger.endings import Ending, Loose
 from app.ledger.journal import Intent, Told, TrialPlace
-from app.ledger.ledger import Claim, Ending, Ledger, Loose
+from app.ledger.ledger import Ledger
+from app.ledger.openings import Claim
 from app.ledger.records import Records
 from app.ledger.refusals import ClaimLost
 from app.ledger.tables import Entry, SolveInput

@@ -8,7 +8,8 @@ from app.db.clock import Clock
 from app.db.engine import Database, WriteTx
 from app.ledger.invariants import RULES, SHOWN_MAX, check
 from app.ledger.journal import Told, TrialPlace
-from app.ledger.ledger import Claim, Ledger
+from app.ledger.ledger import Ledger
+from app.ledger.openings import Claim
 from app.ledger.tables import Budget, Call, Entry, Solve
 from tests.backends import SQLITE, account
 from tests.ledger.books import answered, call, ending, intent, nano, opening

@@ -12,7 +12,8 @@ from app.db.engine import Database
 from app.ledger.budgets import Account
 from app.ledger.journal import CallResult, Intent
 from app.ledger.leases import Leases
-from app.ledger.ledger import Claim, Ledger
+from app.ledger.ledger import Ledger
+from app.ledger.openings import Claim
 from app.ledger.postings import Bill, CallState
 from app.ledger.refusals import BudgetExceeded, ClaimLost
 from tests.backends import account, opened

@@ -67,7 +67,7 @@ async def test_orphans_are_counted(database: Database) -> None:
     claim = await ledger.hold(opening(account, 1_000))
     for op in ("t1", "t2"):
         await ledger.intend(claim, intent(claim, op, max_cost=100), grow=NanoUSD(0))
-    await database.write(lambda tx: journal.orphan_open(tx, claim.solve_id, account.tenant_id))
+    await database.write(lambda tx: journal.orphan_open(tx, [claim.solve_id]))
 
     found = await read(database, metrics())
 
