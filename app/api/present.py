@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app import __version__
+from app.ledger.journal import text_name
 from app.ledger.records import CallRecord, SolveRecord
 from app.money import NanoUSD, to_usd
 from app.solve.attempt import CallLine
@@ -98,7 +99,7 @@ def candidates(calls: Sequence[CallRecord], texts: Mapping[str, str]) -> list[di
             "expert": call.expert,
             "score": call.score,
             "cost_usd": to_usd(call.cost),
-            "text": texts.get(f"call:{call.op}"),
+            "text": texts.get(text_name(call.op)),
         }
         for call in calls
         if call.state == "ok"

@@ -1,5 +1,6 @@
 """`POST /v1/solve` and what can be read of a solve afterwards."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -52,10 +53,10 @@ async def solve(request: Request, tenant: Authenticated) -> Response:
         solving = services(request).solver.solve(
             tenant, body.to_request(), key=idempotency_key(request, sent)
         )
-        solved, text = await while_waiting(request, solving)
+        solved, texts = await while_waiting(request, solving)
     except AlreadyAsked as repeat:
         return await _replay(request, tenant, body, repeat.solve_id)
-    return await _answer(request, tenant, body, solved, text)
+    return await _answer(request, tenant, body, solved, texts)
 
 
 async def _replay(request: Request, tenant: Tenant, body: SolveBody, solve_id: str) -> Response:
@@ -66,13 +67,13 @@ async def _replay(request: Request, tenant: Tenant, body: SolveBody, solve_id: s
         )
     if found.is_erased:
         raise ResultErased(f"the texts of {solve_id} were erased; a new request needs a new key")
-    response = await _answer(request, tenant, body, found.solved, stored_text(found.texts))
+    response = await _answer(request, tenant, body, found.solved, found.texts)
     response.headers["Idempotency-Replayed"] = "true"
     return response
 
 
 async def _answer(
-    request: Request, tenant: Tenant, body: SolveBody, solved: Solved, text: str | None
+    request: Request, tenant: Tenant, body: SolveBody, solved: Solved, texts: Mapping[str, str]
 ) -> Response:
     if solved.status is Status.FAILED and solved.error is not None:
         problem = problem_named(solved.error.kind)
@@ -84,10 +85,10 @@ async def _answer(
             solve_id=solved.id,
             **shortage_document(solved.error.shortage),
         )
-    document = solve_document(solved, text)
+    document = solve_document(solved, stored_text(texts))
     if "candidates" in body.include:
         found = await services(request).archive.find(tenant, solved.id)
-        document["candidates"] = candidates(found.calls, found.texts)
+        document["candidates"] = candidates(found.calls, texts)
     return JSONResponse(document, headers=_headers(solved))
 
 

@@ -7,7 +7,7 @@ charge has a journal row of its own. Everything that calls a model is handed `At
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from app.db.engine import uninterrupted
@@ -91,9 +91,10 @@ class CallFailed(ProviderError):
 class Attempts:
     """Makes the calls of one solve.
 
-    `lines` is what they came to, in the order they ended; `told` is what a search was told of their
-    answers and the journal was not, yet: it rides along with the next intent, or the finish. A
-    resumed solve hands in `past`: a call that was answered before is not made again.
+    `lines` is what they came to, in the order they ended; `replies` has every answer that was paid
+    for, by op; `told` is what a search was told of them and the journal was not, yet: it rides
+    along with the next intent, or the finish. A resumed solve hands in `past`: a call that was
+    answered before is not made again.
 
     `begun` is the first call where the ledger journalled it with the hold, and `last` the op after
     which nothing can happen but the finish: its outcome is written down with that, and so is one
@@ -117,6 +118,7 @@ class Attempts:
     ) -> None:
         self._past = Past() if past is None else past
         self.lines: list[CallLine] = list(self._past.lines)
+        self.replies: dict[str, Reply] = dict(self._past.replies)
         self.told: list[Told] = []
         self._claim, self._ledger, self._providers, self._meter = claim, ledger, providers, meter
         self._problem, self._seed, self._temperature = problem, seed, temperature
@@ -130,10 +132,6 @@ class Attempts:
     def loose(self) -> Loose:
         """What is left for the finish to write down."""
         return Loose(told=self.told, outcome=self._outcome, unmade=self._begun)
-
-    def past_reply(self, op: str) -> Reply:
-        """The reply that the journal has for an op which it is known to have one for."""
-        return self._past.replies[op]
 
     def try_no_more(self) -> None:
         """From now on a call that fails is not made again: nobody needs its answer any more."""
@@ -154,7 +152,7 @@ class Attempts:
         call that does not fit, CallFailed when no attempt gave an answer, and TimeoutError when the
         solve's time ran out over it.
         """
-        if (known := self._past.replies.get(op)) is not None:
+        if (known := self.replies.get(op)) is not None:
             return known
         made = sum(line.op == op for line in self._past.lines)
         spent = NanoUSD(sum(line.cost for line in self._past.lines if line.op == op))
@@ -176,8 +174,8 @@ class Attempts:
                     raise CallFailed(failure, call_id=intent.call_id, cost=spent) from failure
             else:
                 result = _answered(completion, seat, messages)
-                spent = NanoUSD(spent + await self._book(intent, draw, result))
-                return Reply(op, intent.call_id, seat, completion, spent)
+                reply = Reply(op, intent.call_id, seat, completion, spent)
+                return await uninterrupted(self._keep(reply, intent, draw, result))
         raise AssertionError("the last attempt returns or raises")
 
     async def _hold(self, intent: Intent, tokens_max: int, ahead: NanoUSD) -> Draw:
@@ -230,6 +228,13 @@ class Attempts:
         # and in the lines that its tenant is shown.
         return await uninterrupted(self._write_down(intent, draw, result))
 
+    async def _keep(self, reply: Reply, intent: Intent, draw: Draw, result: CallResult) -> Reply:
+        # Uninterrupted like its booking: what was paid for as the time ended is an answer, too.
+        cost = await self._write_down(intent, draw, result)
+        paid = replace(reply, cost=NanoUSD(reply.cost + cost))
+        self.replies[reply.op] = paid
+        return paid
+
     async def _write_down(self, intent: Intent, draw: Draw, result: CallResult) -> NanoUSD:
         cost = await self._settle(intent, result)
         tokens = (result.input_tokens or 0) + (result.output_tokens or 0)
@@ -258,11 +263,12 @@ class Attempts:
         )
 
     async def _settle(self, intent: Intent, result: CallResult) -> NanoUSD:
-        billed = result.bill.billed
-        if intent.op == self._last and billed is not None and billed <= intent.max_cost:
+        bill = result.bill
+        is_last = intent.op == self._last and bill.state is CallState.OK
+        if is_last and bill.billed is not None and bill.billed <= intent.max_cost:
             # What was held for it covers it, so its price is what the tenant pays.
             self._outcome = intent, result
-            return billed
+            return bill.billed
         split = await self._ledger.settle_call(self._claim, intent, result)
         return NanoUSD(0) if split is None else split.tenant
 

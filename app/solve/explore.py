@@ -54,7 +54,7 @@ class Explorer:
                 case Asked(seq=seq, trial=trial):
                     places[trial.id] = TrialPlace(trial.id, trial.parent, seq)
                 case Told(seq=seq, trial_id=trial_id):
-                    reply = self._run.attempts.past_reply(f"t{trial_id}")
+                    reply = self._run.attempts.replies[f"t{trial_id}"]
                     answer = replace(await self._run.evaluate(reply), node=next(nodes).id)
                     self._run.answers.append(answer)
                     self._settle_node(answer, seq)

@@ -4,8 +4,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from app.db.texts import storable
 from app.errors import GatewayError
 from app.gate.gate import Route
+from app.ledger.journal import text_name
 from app.ledger.refusals import BudgetExceeded, LimitReached
 from app.money import NanoUSD
 from app.providers.completion import FinishReason
@@ -122,6 +124,12 @@ def conclude(run: Run, cause: Cause) -> tuple[Solved, Mapping[str, str]]:
         metadata=run.request.metadata,
     )
     return solved, {} if best is None else {ANSWER: best.text}
+
+
+def texts_told(run: Run, kept: Mapping[str, str]) -> Mapping[str, str]:
+    """What the response may say, kept or not: those texts, and what each call returned."""
+    replies = run.attempts.replies.values()
+    return {text_name(reply.op): storable(reply.completion.text) for reply in replies} | dict(kept)
 
 
 def _status(run: Run, cause: Cause, best: Answer | None) -> tuple[Status, str | None]:

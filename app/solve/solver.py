@@ -81,8 +81,8 @@ class Solver:
 
     async def solve(
         self, tenant: Tenant, request: SolveRequest, *, key: IdempotencyKey | None = None
-    ) -> tuple[Solved, str | None]:
-        """Admit the request and run it to its end: the result, and the text of the answer."""
+    ) -> tuple[Solved, Mapping[str, str]]:
+        """Admit the request and run it to its end: the result, and its texts, kept or not."""
         return await self.run(await self.admit(tenant, request, key=key))
 
     async def admit(
@@ -127,7 +127,7 @@ class Solver:
         run.search = await reopen(self._tree_log, record, calls)
         return run
 
-    async def run(self, run: Run) -> tuple[Solved, str | None]:
+    async def run(self, run: Run) -> tuple[Solved, Mapping[str, str]]:
         """Answer, settle, and say how it ended.
 
         Cancelled, a new solve settles, for its client has left; a resumed one has none, and stays
@@ -148,7 +148,7 @@ class Solver:
             raise
         return await self._finish(run, cause)
 
-    async def _finish(self, run: Run, cause: Cause) -> tuple[Solved, str | None]:
+    async def _finish(self, run: Run, cause: Cause) -> tuple[Solved, Mapping[str, str]]:
         solved, texts = conclude(run, cause)
         ending = Ending(
             state=solved.status,
@@ -159,7 +159,7 @@ class Solver:
         )
         await uninterrupted(self._ledger.finish(run.claim, ending, loose=run.attempts.loose))
         self._tally.solved(solved, tenant_id=run.claim.account.tenant_id)
-        return solved, texts.get(outcome.ANSWER)
+        return solved, outcome.texts_told(run, texts)
 
     async def _until_it_ends(self, run: Run) -> Cause:
         try:

@@ -59,6 +59,18 @@ async def test_store_false_leaves_no_text_but_every_amount(sqlite_url: str) -> N
         assert kept["usage"] == solve["usage"]
 
 
+async def test_store_false_tells_every_candidate_once(sqlite_url: str) -> None:
+    """The response has what it was asked for; only what is kept is without text."""
+    async with fathom(sqlite_url, SCRIPT) as running:
+        kept, erased = [
+            await running.solved(SEARCH, include=["candidates"], store=store)
+            for store in (True, False)
+        ]
+        assert [one["text"] for one in erased["candidates"]] == ["7", SECRET]
+        assert erased["candidates"] == kept["candidates"]
+        assert await _texts(running) == 1 + 2 + 1
+
+
 async def test_no_table_remembers_an_erased_text(sqlite_url: str) -> None:
     """Neither question nor answer, nor what evaluators said of one."""
     script = by_op({"t1": reply(f"{QUESTION} 7"), "t*": reply(SECRET)})
