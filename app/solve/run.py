@@ -97,6 +97,17 @@ class Run:
         candidate = Candidate(self.request.problem, text, answer)
         return Answer(reply, answer, await self.panel.evaluate(candidate))
 
+    def take_late(self) -> Sequence[Answer]:
+        """Add the answers that were paid for as the time ended; there is none to score them."""
+        taken = {answer.reply.op for answer in self.answers}
+        late = [
+            Answer(reply, extract(reply.completion.text, self.request.extract))
+            for op, reply in self.attempts.replies.items()
+            if op not in taken
+        ]
+        self.answers += late
+        return late
+
     @property
     def best(self) -> Answer | None:
         """The answer to return if the run ended now."""

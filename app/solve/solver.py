@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 from structlog.contextvars import bind_contextvars
@@ -50,6 +51,9 @@ from app.solve.tree import reopen, search_settings
 from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
 from app.tenants.policy import Expert, Policy, PolicyNotConfigured
+
+STRONG: Final = "strong"
+"""The op of the one call to the strong expert."""
 
 log = structlog.get_logger()
 
@@ -166,6 +170,9 @@ class Solver:
             async with asyncio.timeout(run.plan.deadline_s):
                 return await self._answer(run)
         except TimeoutError:
+            for answer in run.take_late():
+                if answer.reply.op == STRONG:
+                    run.chosen = choose(run, answer)
             return outcome.out_of_time(run)
         except (BudgetExceeded, LimitReached) as refusal:
             return outcome.refused(refusal)
@@ -198,7 +205,7 @@ class Solver:
     async def _ask_strong(self, run: Run) -> Cause:
         if run.plan.strong is None:
             return outcome.refused(BudgetExceeded("request", run.meter.left, run.meter.left))
-        strong = await run.ask("strong", run.plan.strong)
+        strong = await run.ask(STRONG, run.plan.strong)
         run.chosen = choose(run, strong)
         return outcome.DONE
 

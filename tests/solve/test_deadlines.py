@@ -2,9 +2,13 @@
 
 import asyncio
 
+import pytest
+
+from app.db.engine import WriteTx
+from app.money import NanoUSD, to_usd
 from app.providers.completion import CompletionRequest, ProviderUnavailable
 from app.providers.scripted import Answer, by_op, in_turn, reply
-from tests.gateway import Json, exact, fathom, scripted_config
+from tests.gateway import Json, cost, exact, fathom, scripted_config
 
 SOON: Json = {"budget": {"deadline_ms": 150}}
 LATER: Json = {"budget": {"deadline_ms": 1_000}}
@@ -96,6 +100,39 @@ async def test_deadline_after_the_target_changes_nothing(sqlite_url: str) -> Non
         assert (solve["status"], solve["stop_reason"]) == ("completed", "target_score")
         assert solve["incomplete_details"] is None
         assert running.provider.in_flight == 0
+
+
+BOOKED_LATE: list[tuple[Json, list[Answer], str]] = [
+    ({"mode": "single", **RIGHT}, [reply("7")], "7"),
+    ({"mode": "search", "search": {"concurrency": 1}, **RIGHT}, [reply("39")], "39"),
+    ({}, [reply("7"), reply("8"), reply("8")], "8"),
+]
+
+
+@pytest.mark.parametrize(("body", "answers", "text"), BOOKED_LATE)
+async def test_answer_that_is_paid_for_as_the_time_ends_is_returned(
+    body: Json, answers: list[Answer], text: str, sqlite_url: str
+) -> None:
+    """It came in time, and was still being booked when the deadline struck."""
+    passed = asyncio.Event()
+
+    async def wait(_tx: WriteTx) -> None:
+        await passed.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+
+        async def last(_request: CompletionRequest) -> Answer:
+            tasks.create_task(running.gateway.database.write(wait))
+            await asyncio.sleep(0)
+            return answers[-1]
+
+        async with fathom(sqlite_url, in_turn(*answers[:-1], last)) as running:
+            asyncio.get_running_loop().call_later(1.5, passed.set)
+            solve = await running.solved(body | LATER, include=["candidates"])
+        assert solve["output_text"] == text
+        assert (solve["status"], solve["stop_reason"]) == ("incomplete", "deadline")
+        assert len(solve["candidates"]) == len(answers)
+        assert solve["cost"]["total_usd"] == to_usd(NanoUSD(len(answers) * cost(10, 5)))
 
 
 async def test_no_attempt_is_made_that_would_outlast_the_deadline(sqlite_url: str) -> None:
