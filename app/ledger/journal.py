@@ -126,11 +126,16 @@ class OpenCall:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What became of a call: its bill, and what the provider said about it."""
+    """What became of a call: its bill, and what the provider said about it.
+
+    `counted_tokens` is our own count of an answer whose provider reported no usage; the journal
+    keeps none of it, for it is no fact.
+    """
 
     bill: Bill
     input_tokens: int | None = None
     output_tokens: int | None = None
+    counted_tokens: int = 0
     text: str | None = None
     finish_reason: str | None = None
     returned_model: str | None = None

@@ -237,7 +237,8 @@ class Attempts:
 
     async def _write_down(self, intent: Intent, draw: Draw, result: CallResult) -> NanoUSD:
         cost = await self._settle(intent, result)
-        tokens = (result.input_tokens or 0) + (result.output_tokens or 0)
+        reported = (result.input_tokens or 0) + (result.output_tokens or 0)
+        tokens = reported + result.counted_tokens
         self._meter.charge(draw, cost, tokens=tokens)
         self._list(intent, result, cost)
         async with self._room:
@@ -328,11 +329,12 @@ def _failed(failure: ProviderError, seat: Seat) -> CallResult:
 
 
 def _answered(completion: Completion, seat: Seat, messages: Sequence[Message]) -> CallResult:
-    usage, counted = completion.usage, _counted(completion, seat, messages)
+    usage, counted = completion.usage, counted_tokens(completion, seat, messages)
     return CallResult(
-        Bill(CallState.OK, billed=_billed(usage, seat), counted=counted),
+        Bill(CallState.OK, billed=_billed(usage, seat), counted=seat.price.cost(*counted)),
         input_tokens=None if usage is None else usage.input_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
+        counted_tokens=sum(counted) if usage is None else 0,
         text=completion.text,
         finish_reason=completion.finish_reason,
         returned_model=completion.returned_model,
@@ -344,8 +346,11 @@ def _billed(usage: Usage | None, seat: Seat) -> NanoUSD | None:
     return None if usage is None else seat.price.cost(usage.input_tokens, usage.output_tokens)
 
 
-def _counted(completion: Completion, seat: Seat, messages: Sequence[Message]) -> NanoUSD:
+def counted_tokens(
+    completion: Completion, seat: Seat, messages: Sequence[Message]
+) -> tuple[int, int]:
+    """Our own count of a call's input and output tokens, for want of the provider's."""
     sent = sum(len(message.content.encode()) for message in messages)
     received = len(completion.text.encode())
     sent_tokens = sent // BYTES_PER_TOKEN + seat.expert.template_tokens
-    return seat.price.cost(sent_tokens, -(-received // BYTES_PER_TOKEN))
+    return sent_tokens, -(-received // BYTES_PER_TOKEN)

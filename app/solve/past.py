@@ -10,8 +10,10 @@ from app.ledger.postings import CallState
 from app.ledger.records import CallRecord
 from app.money import NanoUSD
 from app.providers.completion import Completion, FinishReason, Usage
-from app.solve.attempt import CallLine, Past, Reply
+from app.solve.attempt import CallLine, Past, Reply, counted_tokens
 from app.solve.plan import Plan, Seat
+from app.solve.prompts import fresh
+from app.solve.request import SolveRequest
 
 
 def plan_from(document: Mapping[str, Any]) -> Plan:
@@ -33,9 +35,17 @@ def past_of(plan: Plan, calls: Sequence[CallRecord], texts: Mapping[str, str]) -
     return Past(lines, replies)
 
 
-def tokens_of(past: Past) -> int:
-    """The tokens that were used, as far as providers reported them."""
-    return sum((line.input_tokens or 0) + (line.output_tokens or 0) for line in past.lines)
+def tokens_of(past: Past, request: SolveRequest) -> int:
+    """The tokens that were used: as reported, and our own count of answers where none were.
+
+    That count takes each for a fresh answer; what a refined one was sent beside is not kept.
+    """
+    reported = sum((line.input_tokens or 0) + (line.output_tokens or 0) for line in past.lines)
+    silent = [reply for reply in past.replies.values() if reply.completion.usage is None]
+    return reported + sum(
+        sum(counted_tokens(reply.completion, reply.seat, fresh(request, reply.seat.expert)))
+        for reply in silent
+    )
 
 
 def _line(call: CallRecord) -> CallLine:

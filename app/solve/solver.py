@@ -316,6 +316,6 @@ def _meter(
         tokens_max=request.limits.max_total_tokens,
         calls_max=request.limits.max_calls,
         spent=spent,
-        tokens=0 if past is None else tokens_of(past),
+        tokens=0 if past is None else tokens_of(past, request),
         calls=0 if past is None else len(past.lines),
     )

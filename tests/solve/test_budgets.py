@@ -1,6 +1,7 @@
 """What a solve may spend: refused before its first call, narrowed, or ended with its best."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -234,6 +235,19 @@ async def test_number_of_tokens_is_bounded(sqlite_url: str) -> None:
         assert solve["usage"]["total_tokens"] <= 2_000
         assert solve["budget"]["limited_by"] == "max_total_tokens"
         assert len(running.provider.requests) == 3
+
+
+async def test_tokens_that_no_provider_reported_are_bounded_too(sqlite_url: str) -> None:
+    """By our own count, a token for four bytes, as they are charged: 400 leave no second call."""
+    silent = replace(reply(f"{'x' * 1_598}\n7"), usage=None)
+    async with fathom(sqlite_url, silent) as running:
+        worst = INPUT_BOUND + OUTPUT_TOKENS_MAX
+        solve = await running.solved(budget={"max_total_tokens": worst + 399})
+        assert running.ops() == ["gate.first"]
+        assert solve["usage"]["unreported_calls"] == 1
+        assert solve["budget"]["limited_by"] == "max_total_tokens"
+        await running.solved(budget={"max_total_tokens": worst + 404})
+        assert running.ops()[1:] == ["gate.first", "gate.second"]
 
 
 @pytest.mark.parametrize("bound", [{"max_calls": 1}, {"max_cost_usd": to_usd(WORST)}])
