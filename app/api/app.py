@@ -13,6 +13,7 @@ from app import __version__
 from app.api import health, metrics, solves, spending
 from app.api.middleware import Edge
 from app.api.problems import on_bug, on_http_error, on_invalid_body, on_refusal
+from app.api.published import PROBLEM_NAME, ProblemDocument, schemas_of
 from app.api.schemas import SolveBody
 from app.errors import GatewayError
 
@@ -21,11 +22,10 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 
 class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """The document, with the schema of the body that its route reads by itself."""
+        """The document, with the body that its route reads by itself, and the problems."""
         document = super().openapi()
-        body = SolveBody.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(body.pop("$defs"), SolveBody=body)
+        schemas |= schemas_of(SolveBody, "SolveBody") | schemas_of(ProblemDocument, PROBLEM_NAME)
         return document
 
 

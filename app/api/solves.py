@@ -17,6 +17,7 @@ from app.api.present import (
     stored_text,
 )
 from app.api.problems import Draining, StillRunning, problem_named, respond
+from app.api.published import REFUSALS
 from app.api.schemas import SolveBody
 from app.api.state import services
 from app.api.trees import tree_document, tree_text
@@ -26,7 +27,7 @@ from app.solve.archive import ResultErased
 from app.solve.report import Solved, Status
 from app.tenants.directory import Tenant
 
-router = APIRouter(prefix="/v1", tags=["solves"])
+router = APIRouter(prefix="/v1", tags=["solves"], responses=REFUSALS)
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
 

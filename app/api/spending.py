@@ -7,13 +7,14 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from app.api.auth import Authenticated
+from app.api.published import REFUSALS
 from app.api.state import services
 from app.errors import InvalidRequest
 from app.ledger.budgets import Account, BudgetStatus
 from app.ledger.usage import GroupBy, UsageRow
 from app.money import NanoUSD, to_usd
 
-router = APIRouter(prefix="/v1", tags=["spending"])
+router = APIRouter(prefix="/v1", tags=["spending"], responses=REFUSALS)
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
 WINDOW: Final = timedelta(days=30)

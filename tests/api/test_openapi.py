@@ -69,6 +69,13 @@ async def test_examples_of_the_request_are_valid_and_run(sqlite_url: str) -> Non
             assert response.status_code == 200, response.text
 
 
+REFUSED: list[tuple[str, str, Json | None]] = [
+    ("POST", "/v1/solve", {"input": "a", "budgett": {}}),
+    ("POST", "/v1/solve", {"input": "a", "budget": {"max_cost_usd": "0.000001"}}),
+    ("GET", "/v1/solves/slv_1", None),
+    ("GET", "/v1/usage?start=yesterday", None),
+]
+
 BODIES: list[tuple[Json, bool]] = [
     ({"input": "a"}, True),
     ({"input": "a", "budget": {"max_cost_usd": "0.10"}}, True),
@@ -107,6 +114,31 @@ async def test_document_is_openapi_and_lists_every_route(sqlite_url: str) -> Non
         ]
         assert len(set(operations)) == len(operations)
         json.dumps(document, allow_nan=False)
+
+
+async def test_every_refusal_is_published_as_the_problem_that_it_is(sqlite_url: str) -> None:
+    """One schema for all of them, which what is really sent fits; none of the framework's own."""
+    async with fathom(sqlite_url, unexpected) as running:
+        document = await _document(running)
+        assert "ValidationError" not in str(document)
+        refusals = [
+            answer
+            for path, operations in document["paths"].items()
+            for operation in operations.values()
+            for status, answer in operation["responses"].items()
+            if path.startswith("/v1/") and not status.startswith("2")
+        ]
+        assert len(refusals) >= sum(path.startswith("/v1/") for path in document["paths"])
+        for answer in refusals:
+            (kind,) = answer["content"]
+            assert kind == "application/problem+json"
+            assert answer["content"][kind]["schema"] == {"$ref": "#/components/schemas/Problem"}
+        problem = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
+        schema = jsonschema_rs.validator_for(problem)
+        for method, path, body in REFUSED:
+            response = await running.client.request(method, path, json=body)
+            assert response.is_client_error
+            schema.validate(response.json())
 
 
 async def test_document_says_that_a_key_is_needed(sqlite_url: str) -> None:
