@@ -49,7 +49,9 @@ class Leases:
 
         async def work(tx: WriteTx) -> Sequence[Claim]:
             alive = select(Replica.id).where(Replica.seen_at > Ago(self.lease_s))
-            left = (
+            # Read first and updated by name: as a subquery of the update it may be run once for
+            # every row that it is joined to, and each time find `most` more.
+            left = await tx.scalars(
                 select(Solve.id)
                 .where(Solve.state == "in_progress", Solve.owner.not_in(alive))
                 # Whoever can ask lives, however late its own beat may be.
@@ -60,13 +62,13 @@ class Leases:
             )
             taken = await tx.execute(
                 update(Solve)
-                .where(Solve.id.in_(left))
+                .where(Solve.id.in_(left.all()))
                 .values(token=Solve.token + 1, owner=self._replica)
                 .returning(Solve.id, Solve.tenant_id, Solve.key_id, Solve.token)
             )
             claims = [
                 Claim(SolveId(row[0]), Account(TenantId(row[1]), KeyId(row[2])), row[3])
-                for row in taken.all()
+                for row in sorted(taken.all())
             ]
             if claims:
                 await journal.orphan_open(tx, [claim.solve_id for claim in claims])
