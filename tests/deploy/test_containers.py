@@ -6,11 +6,11 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.locked import BUILDER, PROJECT, needed, pins
+from tests.backends import skip
 
 ROOT = Path(__file__).parents[2]
 LOCK = pins((ROOT / "requirements.lock").read_text("utf-8"))
@@ -99,15 +99,14 @@ def test_every_file_that_the_stack_mounts_is_there() -> None:
 
 
 def test_the_stack_is_one_that_compose_accepts() -> None:
-    """And one that it refuses while a password is missing.
-
-    Not required where services are: no Python package brings the command, and what a file can be
-    checked for without it is checked in `test_compose.py`, everywhere.
-    """
-    compose = shutil.which("docker-compose")
-    if compose is None:
-        pytest.skip("no docker-compose here; test_compose.py checks the file by itself")
-    command = [compose, "--file", str(ROOT / "docker-compose.yml"), "config", "--quiet"]
+    """And one that it refuses while a password is missing."""
+    if (standalone := shutil.which("docker-compose")) is not None:
+        compose = [standalone]
+    elif (docker := shutil.which("docker")) is not None:
+        compose = [docker, "compose"]
+    else:
+        skip("no docker-compose here; test_compose.py checks the file by itself")
+    command = [*compose, "--file", str(ROOT / "docker-compose.yml"), "config", "--quiet"]
     given = {"PATH": "/usr/bin:/bin", "POSTGRES_PASSWORD": "x", "GRAFANA_PASSWORD": "y"}
     subprocess.run(command, env=given, check=True, capture_output=True, timeout=60)
     missing = subprocess.run(
