@@ -7,9 +7,11 @@ and a wait for its disk, are shared by all who came meanwhile.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from app.db.engine import uninterrupted
 
+Key = TypeVar("Key")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -70,6 +72,27 @@ class Batch(Generic[Item, Result]):
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_result(result)
+
+
+class Batches(Generic[Key, Item, Result]):
+    """A batch a key, so that a crowd at one shares its transactions and delays nobody else's."""
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        apart: tuple[type[Exception], ...] = (),
+    ) -> None:
+        self._work, self._apart = work, apart
+        # A batch lives as long as somebody waits in it.
+        self._batches = WeakValueDictionary[Key, Batch[Item, Result]]()
+
+    async def submit(self, key: Key, item: Item) -> Result:
+        """The result for `item`, done with what else is waiting under `key`."""
+        batch = self._batches.get(key)
+        if batch is None:
+            batch = self._batches[key] = Batch(self._work, apart=self._apart)
+        return await batch.submit(item)
 
 
 def _fail(future: "asyncio.Future[Result]", failure: Exception) -> None:

@@ -5,7 +5,6 @@ token (a new intent, a score, the finish); facts do not: the outcome of a call i
 anybody, once, because the money is already gone.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -14,7 +13,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from app.db.batch import Batch
+from app.db.batch import Batches
 from app.db.clock import Clock
 from app.db.engine import Database, WriteTx
 from app.ids import TenantId
@@ -63,11 +62,10 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        # By tenant, so that a crowd of one shares its transactions and delays nobody else's.
-        self._holds = defaultdict[TenantId, Batch[Opening, None]](
-            lambda: Batch(self._hold_together, apart=(DoesNotFit, KeyTaken))
+        self._holds = Batches[TenantId, Opening, None](
+            self._hold_together, apart=(DoesNotFit, KeyTaken)
         )
-        self._ends = defaultdict[TenantId, Batch[Finish, bool]](lambda: Batch(self._end_together))
+        self._ends = Batches[TenantId, Finish, bool](self._end_together)
 
     async def register(self, price: Price) -> None:
         """Put a price on record before its first use; a version once written never changes."""
@@ -94,7 +92,7 @@ class Ledger:
         """
         tenant_id = opening.account.tenant_id
         try:
-            await self._holds[tenant_id].submit(opening)
+            await self._holds.submit(tenant_id, opening)
         except DoesNotFit:
             async with self._db.read() as tx:
                 levels = await statuses(tx, opening.account)
@@ -158,7 +156,8 @@ class Ledger:
 
         Raises ClaimLost when another process has taken over; a repeat is harmless.
         """
-        owned = await self._ends[claim.account.tenant_id].submit(Finish(claim, ending, loose))
+        finish = Finish(claim, ending, loose)
+        owned = await self._ends.submit(claim.account.tenant_id, finish)
         if not owned:
             raise ClaimLost(f"solve {claim.solve_id} is no longer run by this process")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.db.batch import TOGETHER_MAX, Batch
+from app.db.batch import TOGETHER_MAX, Batch, Batches
 
 
 class Refused(Exception):
@@ -106,3 +106,16 @@ async def test_one_cancelled_in_its_turn_is_done_for_the_others() -> None:
         await leading
     assert await following == 6
     assert work.batches == [[1], [2, 3]]
+
+
+async def test_those_under_another_key_do_not_wait() -> None:
+    """A crowd at one key shares its batches with nobody."""
+    work = Doubling()
+    batches = Batches[str, int, int](work)
+    tasks = [asyncio.create_task(batches.submit(*one)) for one in (("a", 1), ("a", 2), ("b", 3))]
+    for _ in range(2):
+        await work.begun.acquire()
+    assert work.batches == [[1], [3]]
+    work.may_go_on.set()
+    assert [await task for task in tasks] == [2, 4, 6]
+    assert work.batches == [[1], [3], [2]]
