@@ -120,7 +120,7 @@ def jackpot(_expert: str, parent: Answer | None, rng: np.random.Generator) -> An
     """One fresh answer in a hundred is perfect, the others are poor and refining does little."""
     if parent is None:
         score = 1.0 if rng.random() < 0.01 else float(rng.beta(2.0, 8.0))
-        return Answer(score, score, ceiling=max(score, 0.6))
+        return Answer(score, score, ceiling=unit(score + 0.1))
     return climb(Skill((0.0, 0.0), (0.0, 0.03)), parent, rng, (0.0, 0.0))
 
 
