@@ -19,8 +19,7 @@ class Draws:
     """
 
     def __init__(self, seed: int) -> None:
-        key = seed % KEYS
-        self._bits = np.random.Philox(key=[key % 2**64, key // 2**64])
+        self._bits = np.random.Philox(key=seed % KEYS)
         self._start = self._bits.state
         self._counter = self._start["state"]["counter"]
         self._generator = np.random.Generator(self._bits)
