@@ -11,16 +11,32 @@ one depth: where they may not be entered, the node itself is expanded, without a
 
 from collections.abc import Callable, Sequence
 from math import inf, log, sqrt
-from random import Random
 
+import numpy as np
+
+from app.search.policy import Choice
 from app.search.posterior import Belief, Tally
-from app.search.tree import ROOT, Tree
+from app.search.tree import ROOT, Node, Tree
+from app.search.trial import Trial
 
-ExpertRule = Callable[[Tree, Sequence[str], Random], str]
+ExpertRule = Callable[[Tree, Sequence[str], np.random.Generator], str]
 """Chooses one of the experts by their record in the whole tree."""
 
 
-class NodeFirst:
+class Memoryless:
+    """Keeps nothing of its own: the tallies are the tree's."""
+
+    def asked(self, trial: Trial) -> None:
+        """Trials in flight leave no trace."""
+
+    def told(self, node: Node) -> None:
+        """The tree has counted it."""
+
+    def abandoned(self, trial: Trial, cost: int) -> None:
+        """A failure says nothing about scores."""
+
+
+class NodeFirst(Memoryless):
     """Algorithm I: the node by GEN against CONT, then the expert by its record in the tree."""
 
     def __init__(self, prior: Belief, choose_expert: ExpertRule, *, max_depth: int) -> None:
@@ -28,7 +44,13 @@ class NodeFirst:
         self._choose_expert = choose_expert
         self._max_depth = max_depth
 
-    def choose(self, tree: Tree, experts: Sequence[str], rng: Random) -> tuple[int, str]:
+    def choose(
+        self,
+        tree: Tree,
+        experts: Sequence[str],
+        in_flight: Sequence[Trial],
+        rng: np.random.Generator,
+    ) -> Choice:
         """The node to expand and the expert to expand it with."""
         node = ROOT
         while (
@@ -37,10 +59,10 @@ class NodeFirst:
             and goes_on(self._prior, tree.gen[node], tree.cont[node], rng)
         ):
             node = best_child(self._prior, tree, tree.children[node], rng)
-        return node, self._choose_expert(tree, experts, rng)
+        return Choice(node, self._choose_expert(tree, experts, rng), 1.0)
 
 
-class ExpertFirst:
+class ExpertFirst(Memoryless):
     """Algorithm II: at each node an expert, then GEN against CONT among that expert's children.
 
     An expert no longer in use cannot be asked, but its children here can be gone into. So it
@@ -51,7 +73,13 @@ class ExpertFirst:
         self._prior = prior
         self._max_depth = max_depth
 
-    def choose(self, tree: Tree, experts: Sequence[str], rng: Random) -> tuple[int, str]:
+    def choose(
+        self,
+        tree: Tree,
+        experts: Sequence[str],
+        in_flight: Sequence[Trial],
+        rng: np.random.Generator,
+    ) -> Choice:
         """The node to expand and the expert to expand it with."""
         node = ROOT
         while True:
@@ -61,25 +89,25 @@ class ExpertFirst:
             tallies = {arm: pooled(tree, made.get(arm, ())) for arm in arms}
             expert = max(arms, key=lambda arm: self._draw_whole(*tallies[arm], rng))
             if not may_enter or expert not in made:
-                return node, expert
+                return Choice(node, expert, 1.0)
             if expert in experts and not goes_on(self._prior, *tallies[expert], rng):
-                return node, expert
+                return Choice(node, expert, 1.0)
             node = best_child(self._prior, tree, made[expert], rng)
 
-    def _draw_whole(self, gen: Tally, cont: Tally, rng: Random) -> float:
+    def _draw_whole(self, gen: Tally, cont: Tally, rng: np.random.Generator) -> float:
         whole = Tally()
         whole.merge(gen)
         whole.merge(cont)
         return self._prior.given(whole).draw(rng)
 
 
-def goes_on(prior: Belief, gen: Tally, cont: Tally, rng: Random) -> bool:
+def goes_on(prior: Belief, gen: Tally, cont: Tally, rng: np.random.Generator) -> bool:
     """Whether CONT draws strictly more than GEN."""
     wider = prior.given(gen).draw(rng)
     return prior.given(cont).draw(rng) > wider
 
 
-def best_child(prior: Belief, tree: Tree, children: Sequence[int], rng: Random) -> int:
+def best_child(prior: Belief, tree: Tree, children: Sequence[int], rng: np.random.Generator) -> int:
     """The child with the largest draw from its own and its descendants' scores; first of equals."""
     return max(children, key=lambda child: prior.given(tree.subtree(child)).draw(rng))
 
@@ -105,12 +133,12 @@ def pooled(tree: Tree, children: Sequence[int]) -> tuple[Tally, Tally]:
     return gen, cont
 
 
-def by_thompson(prior: Belief, tree: Tree, experts: Sequence[str], rng: Random) -> str:
+def by_thompson(prior: Belief, tree: Tree, experts: Sequence[str], rng: np.random.Generator) -> str:
     """The largest draw, one an expert; in an empty tree all are alike, so the choice is uniform."""
     return max(experts, key=lambda expert: prior.given(record(tree, expert)).draw(rng))
 
 
-def by_ucb(tree: Tree, experts: Sequence[str], _rng: Random) -> str:
+def by_ucb(tree: Tree, experts: Sequence[str], _rng: np.random.Generator) -> str:
     """UCB1: the mean and a bonus for being rarely asked; who was never told of comes first."""
 
     def bound(expert: str) -> float:

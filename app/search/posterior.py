@@ -6,9 +6,10 @@ knows a tree, an arm's name, or where a score came from.
 
 from dataclasses import dataclass
 from math import sqrt
-from random import Random
 from sys import float_info
 from typing import Protocol
+
+import numpy as np
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class Belief(Protocol):
         """The posterior, with this as the prior, once the scores in `tally` are seen."""
         ...
 
-    def draw(self, rng: Random) -> float:
+    def draw(self, rng: np.random.Generator) -> float:
         """One plausible mean score: a draw of the mean, not of a next score."""
         ...
 
@@ -85,12 +86,12 @@ class Gaussian:
             tau_square=(self.nu * self.tau_square + tally.deviation + disagreement) / nu,
         )
 
-    def draw(self, rng: Random) -> float:
+    def draw(self, rng: np.random.Generator) -> float:
         """The variance first, by an inverse gamma draw, then the mean given the variance."""
         # A gamma draw of shape 1/2 is zero once in 2^53; a very large variance is then meant.
-        precision = max(rng.gammavariate(self.nu / 2, 1.0), float_info.min)
+        precision = max(rng.standard_gamma(self.nu / 2), float_info.min)
         variance = self.nu * self.tau_square / 2 / precision
-        return rng.gauss(self.m, sqrt(variance / self.kappa))
+        return rng.normal(self.m, sqrt(variance / self.kappa))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,6 @@ class Beta:
         """Add the successes to `a` and the failures to `b`."""
         return Beta(a=self.a + tally.total, b=self.b + (tally.n - tally.total))
 
-    def draw(self, rng: Random) -> float:
+    def draw(self, rng: np.random.Generator) -> float:
         """One beta draw."""
-        return rng.betavariate(self.a, self.b)
+        return rng.beta(self.a, self.b)

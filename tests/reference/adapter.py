@@ -7,7 +7,6 @@ engine's public surface and imports nothing of the tests, so that it can also be
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from random import Random
 
 import numpy as np
 
@@ -42,7 +41,7 @@ def a_params(
 
 def a_choice(dist: str, arms: Sequence[Sequence[float]], draws: int, seed: int) -> list[float]:
     """P(arm i has the largest Thompson draw), with the default prior."""
-    rng = Random(seed)
+    rng = np.random.default_rng(seed)
     beliefs = [FAMILIES[dist]().given(tally_of(arm)) for arm in arms]
     wins = Counter(
         max(range(len(arms)), key=lambda arm: beliefs[arm].draw(rng)) for _ in range(draws)

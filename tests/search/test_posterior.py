@@ -2,6 +2,7 @@ from math import fsum
 from random import Random
 from statistics import fmean
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +43,6 @@ def test_ten_thousand_scores_lose_nothing_to_rounding(spread: float) -> None:
 def test_draws_settle_on_the_mean_score(prior: Gaussian | Beta) -> None:
     """With many scores seen, a draw is close to their mean: it is of the mean, not of a score."""
     belief = prior.given(tally_of([0.2, 0.8] * 2_000))
-    drawn = [belief.draw(Random(seed)) for seed in range(200)]
+    drawn = [belief.draw(np.random.default_rng(seed)) for seed in range(200)]
     assert fmean(drawn) == pytest.approx(0.5, abs=0.01)
     assert max(drawn) - min(drawn) < 0.1

@@ -305,6 +305,16 @@ def test_failing_calls_end_the_search_in_bounded_asks() -> None:
         ("max_depth", lambda: SearchSettings(experts=("m0",), seed=0, max_depth=0)),
         ("patience", lambda: SearchSettings(experts=("m0",), seed=0, patience=0)),
         ("target_score", lambda: SearchSettings(experts=("m0",), seed=0, target_score=1.1)),
+        ("value", lambda: SearchSettings(experts=("m0",), seed=0, value=0)),
+        ("score_step", lambda: SearchSettings(experts=("m0",), seed=0, score_step=0.0)),
+        (
+            "expected_costs",
+            lambda: SearchSettings(experts=("m0",), seed=0, expected_costs=(("m0", -1),)),
+        ),
+        (
+            "expected_costs",
+            lambda: SearchSettings(experts=("m0",), seed=0, expected_costs=(("m0", 1), ("m0", 2))),
+        ),
     ],
 )
 def test_settings_that_cannot_be_run_are_refused(

@@ -1,0 +1,37 @@
+"""Which policy the settings of a search name."""
+
+from functools import partial
+
+from app.errors import InvalidRequest
+from app.search.ab_mcts_a import ExpertFirst, NodeFirst, by_thompson, by_ucb
+from app.search.policy import Policy
+from app.search.posterior import Belief, Beta, Gaussian
+from app.search.settings import Algorithm, ExpertChoice, SearchSettings
+
+BUILT = frozenset({Algorithm.AB_MCTS_A, Algorithm.AB_MCTS_A_BETA})
+"""What can be run today."""
+
+
+def policy_for(settings: SearchSettings) -> Policy:
+    """The policy that `settings` names, before anything has happened.
+
+    InvalidRequest for an algorithm that has a name and no code yet.
+    """
+    match settings.algorithm:
+        case Algorithm.AB_MCTS_A:
+            return _ab_mcts_a(settings, Gaussian())
+        case Algorithm.AB_MCTS_A_BETA:
+            return _ab_mcts_a(settings, Beta())
+        # TODO: `case Algorithm.FATHOM: return Fathom(settings)` once app/search/fathom.py is there.
+        case algorithm:
+            raise InvalidRequest("algorithm", f"{algorithm} is not built yet")
+
+
+def _ab_mcts_a(settings: SearchSettings, prior: Belief) -> Policy:
+    match settings.expert_choice:
+        case ExpertChoice.THOMPSON:
+            return NodeFirst(prior, partial(by_thompson, prior), max_depth=settings.max_depth)
+        case ExpertChoice.UCB:
+            return NodeFirst(prior, by_ucb, max_depth=settings.max_depth)
+        case ExpertChoice.STACK:
+            return ExpertFirst(prior, max_depth=settings.max_depth)
