@@ -4,11 +4,12 @@ from functools import partial
 
 from app.errors import InvalidRequest
 from app.search.ab_mcts_a import ExpertFirst, NodeFirst, by_thompson, by_ucb
+from app.search.fathom import Fathom
 from app.search.policy import Policy
 from app.search.posterior import Belief, Beta, Gaussian
 from app.search.settings import Algorithm, ExpertChoice, SearchSettings
 
-BUILT = frozenset({Algorithm.AB_MCTS_A, Algorithm.AB_MCTS_A_BETA})
+BUILT = frozenset({Algorithm.AB_MCTS_A, Algorithm.AB_MCTS_A_BETA, Algorithm.FATHOM})
 """What can be run today."""
 
 
@@ -22,7 +23,8 @@ def policy_for(settings: SearchSettings) -> Policy:
             return _ab_mcts_a(settings, Gaussian())
         case Algorithm.AB_MCTS_A_BETA:
             return _ab_mcts_a(settings, Beta())
-        # TODO: `case Algorithm.FATHOM: return Fathom(settings)` once app/search/fathom.py is there.
+        case Algorithm.FATHOM:
+            return Fathom(settings)
         case algorithm:
             raise InvalidRequest("algorithm", f"{algorithm} is not built yet")
 
