@@ -38,10 +38,10 @@ class Draw:
     """Mean score of a fresh answer."""
     start_variance: Floats
     """By expert alone: it is not drawn."""
-    chance: Floats
-    """P(a refinement of a live node gains)."""
     refiner: Ints
-    """The expert whose gains are cheapest: all refining that follows is his."""
+    """The expert whose gains are cheapest, who does all refining."""
+    chance: Floats
+    """P(the refiner gains on a live node)."""
     drift: Floats
     """The refiner's mean gain a call."""
     variance: Floats
@@ -54,7 +54,7 @@ class Draw:
 class Ends:
     """Nodes to refine: id, score, P(in vain), and how many refinements in a row may follow."""
 
-    nodes: Ints
+    nodes: list[int]
     scores: Floats
     saturated: Floats
     room: Floats
@@ -78,8 +78,8 @@ def draw(
     return Draw(
         start=beliefs.fresh_mean[rows] + normal[1] * start_error,
         start_variance=start_variance,
-        chance=chance,
         refiner=refiner,
+        chance=chance[voter, refiner],
         drift=drift,
         variance=np.maximum(square[voter, refiner] - drift * drift, VARIANCE_MIN),
         hazard=rng.standard_gamma(beliefs.ceilings, voters) / beliefs.risen,
