@@ -11,9 +11,10 @@ from dataclasses import asdict
 import numpy as np
 
 from app.search.events import Asked, Event, Told
-from app.search.posterior import Beta, Gaussian, Tally
+from app.search.posterior import Beta, Gaussian
 from app.search.search import Search, replay
 from app.search.settings import Algorithm, ExpertChoice, SearchSettings
+from app.search.tally import Tally
 from app.search.trial import Trial
 
 State = dict[str, float]
@@ -42,10 +43,9 @@ def a_params(
 def a_choice(dist: str, arms: Sequence[Sequence[float]], draws: int, seed: int) -> list[float]:
     """P(arm i has the largest Thompson draw), with the default prior."""
     rng = np.random.default_rng(seed)
-    beliefs = [FAMILIES[dist]().given(tally_of(arm)) for arm in arms]
-    wins = Counter(
-        max(range(len(arms)), key=lambda arm: beliefs[arm].draw(rng)) for _ in range(draws)
-    )
+    prior = FAMILIES[dist]()
+    rows = np.array([prior.arm(tally_of(arm)) for arm in arms])
+    wins = Counter(int(prior.draws(rows, rng).argmax()) for _ in range(draws))
     return [wins[arm] / draws for arm in range(len(arms))]
 
 

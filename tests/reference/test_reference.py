@@ -9,9 +9,9 @@ from typing import TypedDict
 
 import pytest
 
-from app.search.ab_mcts_a import children_by_expert, pooled
-from app.search.posterior import Tally
-from app.search.tree import Node, Tree
+from app.search.broods import SHARED, Broods
+from app.search.tally import Tally
+from app.search.tree import Node
 from tests.reference import adapter
 from tests.reference.abmcts.problems import PROBLEMS
 
@@ -70,16 +70,16 @@ def tree_name(case: TreeCase) -> str:
     return f"{case['tree']}-{case['dist']}-{case['strategy']}"
 
 
-def tree_of(ops: list[tuple[int, str, float]]) -> Tree:
-    """The tree after `ops`."""
-    tree = Tree()
-    for node_id, (parent_index, expert, score) in enumerate(ops, start=1):
-        depth = tree.depth(parent_index + 1) + 1
-        tree.add(Node(node_id, parent_index + 1, depth, expert, score, 0, node_id))
-    return tree
+def broods_of(case: TreeCase) -> Broods:
+    """The arms after the case's `ops`; experts are kept apart in `stack` alone."""
+    arm = adapter.FAMILIES[case["dist"]]().arm
+    broods = Broods(arm, by_expert=case["strategy"] == "stack")
+    for node_id, (parent_index, expert, score) in enumerate(case["ops"], start=1):
+        broods.add(Node(node_id, parent_index + 1, 0, expert, score, 0, node_id))
+    return broods
 
 
-def tally_of(tree: Tree, node: int, arm: str) -> Tally:
+def tally_of(broods: Broods, case: TreeCase, node: int, arm: str) -> Tally:
     """The scores behind an arm of `node`, by its name in the files: `GEN[shared]`, `child0[m1]`.
 
     Arms are shared by all experts, or are one expert's own: `action[m1]` is all that m1's children
@@ -87,14 +87,12 @@ def tally_of(tree: Tree, node: int, arm: str) -> Tally:
     """
     kind, _, pool = arm.removesuffix("]").partition("[")
     if kind.startswith("child"):
-        return tree.subtree(tree.children[node][int(kind.removeprefix("child"))])
-    gen, cont = tree.gen[node], tree.cont[node]
-    if pool != "shared":
-        gen, cont = pooled(tree, children_by_expert(tree, node).get(pool, []))
-    whole = Tally()
-    whole.merge(gen)
-    whole.merge(cont)
-    return {"GEN": gen, "CONT": cont, "action": whole}[kind]
+        children = [place for place, op in enumerate(case["ops"], start=1) if op[0] + 1 == node]
+        return broods.subtree(children[int(kind.removeprefix("child"))])
+    brood = broods.brood(node, SHARED if pool == "shared" else pool)
+    if brood is None:
+        return Tally()
+    return {"GEN": brood.own, "CONT": brood.deeper, "action": brood.below}[kind]
 
 
 def assert_same_distribution(found: dict[str, float], expected: dict[str, float]) -> None:
@@ -126,10 +124,10 @@ def test_arm_is_chosen_as_often_as_in_the_reference(case: ChoiceCase) -> None:
 @pytest.mark.parametrize("case", tree_cases(), ids=tree_name)
 def test_every_arm_of_every_node_has_the_reference_posterior(case: TreeCase) -> None:
     """GEN, CONT, each child and, in `stack`, each expert: what was backed up to whom."""
-    tree, prior = tree_of(case["ops"]), adapter.FAMILIES[case["dist"]]()
+    broods, prior = broods_of(case), adapter.FAMILIES[case["dist"]]()
     for node_index, arms in case["node_stats"]:
         for arm, expected in arms.items():
-            found = asdict(prior.given(tally_of(tree, node_index + 1, arm)))
+            found = asdict(prior.given(tally_of(broods, case, node_index + 1, arm)))
             assert found == pytest.approx(expected, abs=1e-9, rel=0), (node_index, arm)
 
 
