@@ -25,6 +25,7 @@ ALGORITHMS = {
     "beta": Algorithm.AB_MCTS_A_BETA,
     "A_gaussian": Algorithm.AB_MCTS_A,
     "A_beta": Algorithm.AB_MCTS_A_BETA,
+    "fathom": Algorithm.FATHOM,
 }
 STRATEGIES = {
     "multiarm_bandit_thompson": ExpertChoice.THOMPSON,
@@ -85,7 +86,8 @@ def search(  # noqa: PLR0917 (the signature is the reference's)
     for _ in range(n_calls):
         (trial,) = trials(engine, 1)
         state = fn(trial.expert, states[trial.parent], rng)
-        engine.tell(trial.id, state["score"], cost=0)
+        # Costs are whole numbers here, and may be fractions there; only their ratios matter.
+        engine.tell(trial.id, state["score"], cost=round(1_000 * state.get("cost", 0.0)))
         states.append(state)
     return max(node.score for node in engine.nodes)
 
