@@ -14,25 +14,26 @@ Trials in flight leave no trace in the statistics, as in the published implement
 from collections.abc import Callable, Sequence
 from math import inf, log, sqrt
 from sys import float_info
+from typing import Generic
 
 import numpy as np
 import numpy.typing as npt
 
-from app.search.broods import SHARED, Brood, Broods
+from app.search.broods import SHARED, Brood, Broods, T
 from app.search.policy import Choice
 from app.search.posterior import VOTES, Belief
 from app.search.tally import Tally
 from app.search.tree import ROOT, Node, Tree
 from app.search.trial import Trial
 
-ExpertRule = Callable[[Broods, Sequence[str], np.random.Generator], tuple[str, float]]
+ExpertRule = Callable[[Broods[Tally], Sequence[str], np.random.Generator], tuple[str, float]]
 """Chooses one of the experts by their record in the whole tree; and the chance that it had."""
 
 
-class Listener:
+class Listener(Generic[T]):
     """Hears of events, and keeps the scores of what was told."""
 
-    def __init__(self, broods: Broods) -> None:
+    def __init__(self, broods: Broods[T]) -> None:
         self.broods = broods
 
     def asked(self, trial: Trial) -> None:
@@ -46,11 +47,11 @@ class Listener:
         """Nothing: a failure is not a score."""
 
 
-class NodeFirst(Listener):
+class NodeFirst(Listener[Tally]):
     """Algorithm I: the node by GEN against CONT, then the expert by its record in the tree."""
 
     def __init__(self, prior: Belief, choose_expert: ExpertRule, *, max_depth: int) -> None:
-        super().__init__(Broods(prior.arm, by_expert=False))
+        super().__init__(Broods(prior.arm, Tally, by_expert=False))
         self._prior = prior
         self._choose_expert = choose_expert
         self._max_depth = max_depth
@@ -76,7 +77,7 @@ class NodeFirst(Listener):
         return chosen(node, expert, chance * favour, widen)
 
 
-class ExpertFirst(Listener):
+class ExpertFirst(Listener[Tally]):
     """Algorithm II: at each node an expert, then GEN against CONT among that expert's children.
 
     An expert no longer in use cannot be asked, but its children here can be gone into. So it
@@ -84,7 +85,7 @@ class ExpertFirst(Listener):
     """
 
     def __init__(self, prior: Belief, *, max_depth: int) -> None:
-        super().__init__(Broods(prior.arm, by_expert=True))
+        super().__init__(Broods(prior.arm, Tally, by_expert=True))
         self._prior = prior
         self._max_depth = max_depth
 
@@ -116,19 +117,21 @@ class ExpertFirst(Listener):
             chance *= favour
 
 
-def entered(broods: Broods, tree: Tree, node: int, pool: str, *, max_depth: int) -> Brood | None:
-    """The children of `node` if there are any that may be expanded."""
+def entered(
+    broods: Broods[T], tree: Tree, node: int, pool: str, *, max_depth: int
+) -> Brood[T] | None:
+    """The children of `node` if there are any and they may be expanded."""
     return broods.brood(node, pool) if tree.depth(node) + 1 < max_depth else None
 
 
-def goes_on(prior: Belief, brood: Brood, rng: np.random.Generator) -> tuple[bool, float]:
+def goes_on(prior: Belief, brood: Brood[Tally], rng: np.random.Generator) -> tuple[bool, float]:
     """Whether CONT draws more than GEN, and the chance of that."""
     chance = prior.chance_above(prior.arm(brood.own), prior.arm(brood.deeper), rng)
     return rng.random() < chance, chance
 
 
 def best_child(
-    prior: Belief, broods: Broods, brood: Brood, rng: np.random.Generator
+    prior: Belief, broods: Broods[Tally], brood: Brood[Tally], rng: np.random.Generator
 ) -> tuple[int, float]:
     """The child with the largest draw from its own and its descendants' scores; and its chance.
 
@@ -148,7 +151,7 @@ def best_child(
 
 
 def best_of_rest(
-    prior: Belief, broods: Broods, brood: Brood, rng: np.random.Generator
+    prior: Belief, broods: Broods[Tally], brood: Brood[Tally], rng: np.random.Generator
 ) -> tuple[int, float]:
     """Of the children that do not contend, the one that draws most, and what it draws."""
     best, value = -1, -inf
@@ -182,25 +185,27 @@ def followed(votes: npt.NDArray[np.intp]) -> tuple[int, float]:
 
 
 def by_thompson(
-    prior: Belief, broods: Broods, experts: Sequence[str], rng: np.random.Generator
+    prior: Belief, broods: Broods[Tally], experts: Sequence[str], rng: np.random.Generator
 ) -> tuple[str, float]:
     """The largest draw, one an expert; in an empty tree all are alike, so the choice is uniform."""
     place, chance = elected(prior, [record(broods, expert) for expert in experts], rng)
     return experts[place], chance
 
 
-def by_ucb(broods: Broods, experts: Sequence[str], _rng: np.random.Generator) -> tuple[str, float]:
+def by_ucb(
+    broods: Broods[T], experts: Sequence[str], _rng: np.random.Generator
+) -> tuple[str, float]:
     """UCB1: the mean and a bonus for being rarely asked; who was never told of comes first."""
     told = sum(tally.n for tally in broods.record.values())
 
     def bound(expert: str) -> float:
-        seen = record(broods, expert)
-        return seen.mean + sqrt(2 * log(told) / seen.n) if seen.n else inf
+        seen = broods.record.get(expert)
+        return inf if seen is None else seen.mean + sqrt(2 * log(told) / seen.n)
 
     return max(experts, key=bound), 1.0
 
 
-def record(broods: Broods, expert: str) -> Tally:
+def record(broods: Broods[Tally], expert: str) -> Tally:
     """All scores of `expert` in the tree."""
     return broods.record.get(expert, Tally())
 

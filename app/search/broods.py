@@ -9,6 +9,7 @@ deepest up. Sums are exact, so it makes no difference when that is.
 from array import array
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,12 @@ import numpy.typing as npt
 from app.search.tally import Tally
 from app.search.tree import ROOT, Node
 
-Row = tuple[float, float, float]
-"""What a belief makes of a tally: the parameters of one arm."""
+Row = tuple[float, ...]
+"""What a belief makes of a tally: the parameters of one arm, always as many."""
 Rows = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int32]
+
+T = TypeVar("T", bound=Tally)
 
 SHARED = ""
 """The pool of all children where experts are not kept apart."""
@@ -29,7 +32,7 @@ CONTENDERS = 8
 """Of so many children at most a choice among them weighs the chances one by one."""
 
 
-class Brood:
+class Brood(Generic[T]):
     """Some children of one node.
 
     `contenders` are those of the best own scores, the earliest of equals. Of the others, `grown`
@@ -39,14 +42,19 @@ class Brood:
 
     __slots__ = ("below", "best_leaf", "contenders", "grown", "leaves", "own")
 
-    def __init__(self) -> None:
+    def __init__(self, new_tally: Callable[[], T]) -> None:
         self.contenders: list[int] = []
         self.leaves = array("i")
         self.grown = array("i")
-        self.own = Tally()
-        self.below = Tally()
+        self.own = new_tally()
+        self.below = new_tally()
         self.best_leaf = 0.0
         """No leaf's score is above this."""
+
+    def ids(self) -> Ids:
+        """All children: the contenders first."""
+        first = np.array(self.contenders, dtype=np.int32)
+        return np.concatenate([first, np.asarray(self.grown), np.asarray(self.leaves)])
 
     @property
     def deeper(self) -> Tally:
@@ -54,41 +62,44 @@ class Brood:
         return self.below.without(self.own)
 
 
-class Broods:
+class Broods(Generic[T]):
     """All broods of a growing tree, the arm of every node among its siblings, experts' records."""
 
-    def __init__(self, row: Callable[[Tally], Row], *, by_expert: bool) -> None:
+    def __init__(
+        self, row: Callable[[T], Row], new_tally: Callable[[], T], *, by_expert: bool
+    ) -> None:
         self._row = row
+        self._new_tally = new_tally
         self._by_expert = by_expert
         self._nodes: list[Node] = []
         self._place = array("i")  # among its brood's leaves, for a node that is one; else -1
         self._is_parent = bytearray(1)
-        self._rows: Rows = np.empty((16, 3))
+        self._rows: Rows = np.empty((16, len(row(new_tally()))))
         self._rising: list[Node] = []
-        self._broods: dict[tuple[int, str], Brood] = {}
+        self._broods: dict[tuple[int, str], Brood[T]] = {}
         self._pools: dict[str, None] = {}
-        self.record: dict[str, Tally] = {}
+        self.record: dict[str, T] = {}
         """All scores that each expert ever had, wherever in the tree."""
 
     def add(self, node: Node) -> None:
         """Take in the next node; in O(1), what it means for its ancestors is left for later."""
         self._nodes.append(node)
-        self.record.setdefault(node.expert, Tally()).add(node.score)
+        self.record.setdefault(node.expert, self._new_tally()).add(node.score)
         self._pools.setdefault(self._pool(node))
-        self._set_row(node.id, tally_of(node))
+        self._set_row(node.id, self._tally_of(node))
         self._place.append(-1)
         self._is_parent.append(False)
         self._grow_up(node.parent)
         self._join(self._brood_of(node), node)
         self._rising.append(node)
 
-    def brood(self, node_id: int, pool: str = SHARED) -> Brood | None:
+    def brood(self, node_id: int, pool: str = SHARED) -> Brood[T] | None:
         """The children of a node (in `pool`) with all scores so far; None where there are none."""
         if self._rising:
             self._settle()
         return self._broods.get((node_id, pool))
 
-    def pools(self, node_id: int) -> dict[str, Brood]:
+    def pools(self, node_id: int) -> dict[str, Brood[T]]:
         """The broods of a node under the names of their pools, in order of first use anywhere."""
         broods = ((pool, self.brood(node_id, pool)) for pool in self._pools)
         return {pool: brood for pool, brood in broods if brood is not None}
@@ -102,9 +113,9 @@ class Broods:
         """The arms of these nodes."""
         return self._rows[ids]
 
-    def subtree(self, node_id: int) -> Tally:
+    def subtree(self, node_id: int) -> T:
         """Scores of a node (not the root) and of all its descendants."""
-        tally = tally_of(self._nodes[node_id - 1])
+        tally = self._tally_of(self._nodes[node_id - 1])
         for pool in self._pools:
             if (brood := self.brood(node_id, pool)) is not None:
                 tally.merge(brood.below)
@@ -113,14 +124,14 @@ class Broods:
     def _pool(self, node: Node) -> str:
         return node.expert if self._by_expert else SHARED
 
-    def _brood_of(self, node: Node) -> Brood:
+    def _brood_of(self, node: Node) -> Brood[T]:
         key = (node.parent, self._pool(node))
         brood = self._broods.get(key)
         if brood is None:
-            brood = self._broods[key] = Brood()
+            brood = self._broods[key] = Brood(self._new_tally)
         return brood
 
-    def _join(self, brood: Brood, node: Node) -> None:
+    def _join(self, brood: Brood[T], node: Node) -> None:
         contenders = brood.contenders
         if len(contenders) < CONTENDERS:
             contenders.append(node.id)
@@ -159,16 +170,18 @@ class Broods:
     def _settle(self) -> None:
         arrived, self._rising = self._rising, []
         # Per node, what its children have gained, by the children's pool.
-        gains: dict[int, dict[str, Tally]] = {}
+        gains: dict[int, dict[str, T]] = {}
         for node in arrived:
             self._brood_of(node).own.add(node.score)
-            gained = gains.setdefault(node.parent, {}).setdefault(self._pool(node), Tally())
+            gained = gains.setdefault(node.parent, {}).setdefault(
+                self._pool(node), self._new_tally()
+            )
             gained.add(node.score)
         deepest_first = [-node_id for node_id in gains]
         heapify(deepest_first)
         while deepest_first:
             node_id = -heappop(deepest_first)
-            risen = Tally()
+            risen = self._new_tally()
             for pool, gained in gains.pop(node_id).items():
                 self._broods[node_id, pool].below.merge(gained)
                 risen.merge(gained)
@@ -179,16 +192,14 @@ class Broods:
             if node.parent not in gains:
                 gains[node.parent] = {}
                 heappush(deepest_first, -node.parent)
-            gains[node.parent].setdefault(self._pool(node), Tally()).merge(risen)
+            gains[node.parent].setdefault(self._pool(node), self._new_tally()).merge(risen)
 
-    def _set_row(self, node_id: int, tally: Tally) -> None:
+    def _set_row(self, node_id: int, tally: T) -> None:
         if node_id >= len(self._rows):
             self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
         self._rows[node_id] = self._row(tally)
 
-
-def tally_of(node: Node) -> Tally:
-    """A node's own score."""
-    tally = Tally()
-    tally.add(node.score)
-    return tally
+    def _tally_of(self, node: Node) -> T:
+        tally = self._new_tally()
+        tally.add(node.score)
+        return tally

@@ -4,12 +4,16 @@ from functools import partial
 
 from app.errors import InvalidRequest
 from app.search.ab_mcts_a import ExpertFirst, NodeFirst, by_thompson, by_ucb
+from app.search.ab_mcts_m import MixedExpertFirst, MixedNodeFirst, Model
 from app.search.fathom import Fathom
+from app.search.mixed_model import MixedPrior
 from app.search.policy import Policy
 from app.search.posterior import Belief, Beta, Gaussian
 from app.search.settings import Algorithm, ExpertChoice, SearchSettings
 
-BUILT = frozenset({Algorithm.AB_MCTS_A, Algorithm.AB_MCTS_A_BETA, Algorithm.FATHOM})
+BUILT = frozenset(
+    {Algorithm.AB_MCTS_A, Algorithm.AB_MCTS_A_BETA, Algorithm.AB_MCTS_M, Algorithm.FATHOM}
+)
 """What can be run today."""
 
 
@@ -23,6 +27,8 @@ def policy_for(settings: SearchSettings) -> Policy:
             return _ab_mcts_a(settings, Gaussian())
         case Algorithm.AB_MCTS_A_BETA:
             return _ab_mcts_a(settings, Beta())
+        case Algorithm.AB_MCTS_M:
+            return _ab_mcts_m(settings)
         case Algorithm.FATHOM:
             return Fathom(settings)
         case algorithm:
@@ -37,3 +43,15 @@ def _ab_mcts_a(settings: SearchSettings, prior: Belief) -> Policy:
             return NodeFirst(prior, by_ucb, max_depth=settings.max_depth)
         case ExpertChoice.STACK:
             return ExpertFirst(prior, max_depth=settings.max_depth)
+
+
+def _ab_mcts_m(settings: SearchSettings) -> Policy:
+    prior = MixedPrior(floor=settings.score_step)
+    model = Model(prior, prune=settings.prune, joint=settings.joint_draws)
+    match settings.expert_choice:
+        case ExpertChoice.THOMPSON:
+            return MixedNodeFirst(model, model.expert, max_depth=settings.max_depth)
+        case ExpertChoice.UCB:
+            return MixedNodeFirst(model, by_ucb, max_depth=settings.max_depth)
+        case ExpertChoice.STACK:
+            return MixedExpertFirst(model, max_depth=settings.max_depth)

@@ -12,8 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
-from app.search.broods import Ids, Row, Rows
+from app.search.broods import Ids, Rows
 from app.search.tally import Tally
+
+Row = tuple[float, float, float]
 
 TURN = 2 * pi
 VOTES = 32

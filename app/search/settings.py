@@ -41,7 +41,9 @@ class SearchSettings:
     without a better best; None is without end. `value` is what one score unit, 0 to 1, is worth in
     units of cost; None never stops for the price. `expected_costs` says what one call of an expert
     is expected to cost before any was paid. `score_step` is the resolution of the scores: 0.1 when
-    they are k of 10. Raises InvalidRequest for what cannot be run.
+    they are k of 10. For AB-MCTS-M: `prune` leaves subtrees of nearly equal scores alone, and
+    `joint_draws` draws all arms of a node from one set of parameters. Raises InvalidRequest for
+    what cannot be run.
     """
 
     experts: tuple[str, ...]
@@ -55,6 +57,8 @@ class SearchSettings:
     value: int | None = None
     expected_costs: tuple[tuple[str, int], ...] = ()
     score_step: float = 1e-3
+    prune: bool = True
+    joint_draws: bool = False
 
     def __post_init__(self) -> None:
         if not self.experts:

@@ -4,7 +4,8 @@ A score is counted in units of 2^-40, a whole number. So sums are exact: they do
 order of adding, can be taken apart again, and lose nothing to rounding among millions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
 UNIT = 2**40
 UNIT_SQUARED = 2**80
@@ -25,7 +26,7 @@ class Tally:
         self.total += units
         self.squares += units * units
 
-    def merge(self, other: "Tally") -> None:
+    def merge(self, other: Self) -> None:
         """Count all scores of `other` too."""
         self.n += other.n
         self.total += other.total
@@ -56,3 +57,22 @@ class Tally:
         if not self.n:
             return 0.0
         return (self.n * self.squares - self.total * self.total) / (self.n * UNIT_SQUARED)
+
+
+@dataclass(slots=True)
+class Census(Tally):
+    """A tally that also counts how many scores round to each whole percent."""
+
+    percents: dict[int, int] = field(default_factory=dict[int, int])
+
+    def add(self, score: float) -> None:
+        """Count one more score."""
+        Tally.add(self, score)
+        percent = round(100 * score)
+        self.percents[percent] = self.percents.get(percent, 0) + 1
+
+    def merge(self, other: Self) -> None:
+        """Count all scores of `other` too."""
+        Tally.merge(self, other)
+        for percent, count in other.percents.items():
+            self.percents[percent] = self.percents.get(percent, 0) + count

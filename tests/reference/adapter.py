@@ -6,11 +6,13 @@ engine's public surface and imports nothing of the tests, so that it can also be
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from math import sqrt
 
 import numpy as np
 
 from app.search.events import Asked, Event, Told
+from app.search.mixed_model import Array, Fit, Groups, MixedPrior, fit
 from app.search.posterior import Beta, Gaussian
 from app.search.search import Search, replay
 from app.search.settings import Algorithm, ExpertChoice, SearchSettings
@@ -25,6 +27,7 @@ ALGORITHMS = {
     "beta": Algorithm.AB_MCTS_A_BETA,
     "A_gaussian": Algorithm.AB_MCTS_A,
     "A_beta": Algorithm.AB_MCTS_A_BETA,
+    "M": Algorithm.AB_MCTS_M,
     "fathom": Algorithm.FATHOM,
 }
 STRATEGIES = {
@@ -67,8 +70,42 @@ def a_tree(  # noqa: PLR0917 (the signature is the reference's)
         unstoppable(actions, seed, ALGORITHMS[dist], STRATEGIES[strategy], len(ops) + draws),
         scripted(ops),
     )
-    asked = Counter(f"{trial.parent - 1}|{trial.expert}" for trial in trials(search, draws))
-    return {key: count / draws for key, count in asked.items()}
+    return expansions(search, draws)
+
+
+def m_moments(
+    groups: Sequence[Sequence[float]], prior_mean: float, prior_sigmas: Mapping[str, float]
+) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each arm's next score: children in order, then GEN."""
+    means, counts, posterior = mixed(groups, prior_mean, prior_sigmas)
+    at_points = [posterior.next_score(*arm, slice(None)) for arm in zip(means, counts, strict=True)]
+    first = [float(posterior.weights @ mean) for mean, _ in at_points]
+    second = [float(posterior.weights @ (mean**2 + variance)) for mean, variance in at_points]
+    return first, [sqrt(square - m * m) for m, square in zip(first, second, strict=True)]
+
+
+def m_choice(
+    groups: Sequence[Sequence[float]],
+    prior_mean: float,
+    prior_sigmas: Mapping[str, float],
+    draws: int,
+    seed: int,
+) -> list[float]:
+    """P(arm has the largest independent draw of a next score), in the same order."""
+    means, counts, posterior = mixed(groups, prior_mean, prior_sigmas)
+    drawn = posterior.draws(means, counts, draws, np.random.default_rng(seed))
+    wins = np.bincount(drawn.argmax(axis=0), minlength=len(means))
+    return [int(count) / draws for count in wins]
+
+
+def m_tree(
+    actions: Sequence[str], ops: Sequence[tuple[int, str, float]], draws: int, seed: int
+) -> dict[str, float]:
+    """As `a_tree`, by algorithm I and without pruning."""
+    settings = unstoppable(
+        actions, seed, Algorithm.AB_MCTS_M, ExpertChoice.THOMPSON, len(ops) + draws
+    )
+    return expansions(replay(replace(settings, prune=False), scripted(ops)), draws)
 
 
 def search(  # noqa: PLR0917 (the signature is the reference's)
@@ -90,6 +127,30 @@ def search(  # noqa: PLR0917 (the signature is the reference's)
         engine.tell(trial.id, state["score"], cost=round(1_000 * state.get("cost", 0.0)))
         states.append(state)
     return max(node.score for node in engine.nodes)
+
+
+def expansions(search: Search, draws: int) -> dict[str, float]:
+    """How often each "parent index|action" is asked for in so many asks."""
+    asked = Counter(f"{trial.parent - 1}|{trial.expert}" for trial in trials(search, draws))
+    return {key: count / draws for key, count in asked.items()}
+
+
+def mixed(
+    groups: Sequence[Sequence[float]], prior_mean: float, prior_sigmas: Mapping[str, float]
+) -> tuple[Array, Array, Fit]:
+    """Means and counts of all arms, GEN's being those of an empty group, and the posterior."""
+    prior = MixedPrior(
+        m0=prior_mean,
+        sigma_mu=prior_sigmas["mu_alpha"],
+        sigma_a=prior_sigmas["sigma_alpha"],
+        sigma_y=prior_sigmas["sigma_y"],
+    )
+    tallies = [tally_of(group) for group in groups]
+    means = np.array([tally.mean for tally in tallies])
+    counts = np.array([float(tally.n) for tally in tallies])
+    deviations = np.array([tally.deviation for tally in tallies])
+    posterior = fit(Groups(means, counts, deviations), prior)
+    return np.append(means, 0.0), np.append(counts, 0.0), posterior
 
 
 def unstoppable(

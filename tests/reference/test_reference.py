@@ -1,4 +1,4 @@
-"""AB-MCTS-A against the values of the published implementation; see abmcts/ for what they are."""
+"""AB-MCTS-A against the published implementation, -M against exact values; see abmcts/."""
 
 import json
 from dataclasses import asdict
@@ -44,6 +44,35 @@ class TreeCase(TypedDict):
     node_stats: list[tuple[int, dict[str, dict[str, float]]]]
 
 
+class MixedCase(TypedDict):
+    id: str
+    groups: list[list[float]]
+    prior_mean: float
+    prior_sigmas: dict[str, float]
+    mean: list[float]
+    sd: list[float]
+    choice_prob: list[float]
+
+
+class MixedTreeCase(TypedDict):
+    tree: str
+    actions: list[str]
+    ops: list[tuple[int, str, float]]
+    target_prob: dict[str, float]
+
+
+def mixed_cases() -> list[MixedCase]:
+    """All cases of m_exact.json."""
+    cases: list[MixedCase] = json.loads((FILES / "m_exact.json").read_text())["cases"]
+    return cases
+
+
+def mixed_tree_cases() -> list[MixedTreeCase]:
+    """All cases of m_exact_trees.json."""
+    cases: list[MixedTreeCase] = json.loads((FILES / "m_exact_trees.json").read_text())["cases"]
+    return cases
+
+
 def params_cases() -> list[ParamsCase]:
     """All cases of a_params.json."""
     cases: list[ParamsCase] = json.loads((FILES / "a_params.json").read_text())["cases"]
@@ -70,16 +99,16 @@ def tree_name(case: TreeCase) -> str:
     return f"{case['tree']}-{case['dist']}-{case['strategy']}"
 
 
-def broods_of(case: TreeCase) -> Broods:
+def broods_of(case: TreeCase) -> Broods[Tally]:
     """The arms after the case's `ops`; experts are kept apart in `stack` alone."""
     arm = adapter.FAMILIES[case["dist"]]().arm
-    broods = Broods(arm, by_expert=case["strategy"] == "stack")
+    broods = Broods(arm, Tally, by_expert=case["strategy"] == "stack")
     for node_id, (parent_index, expert, score) in enumerate(case["ops"], start=1):
         broods.add(Node(node_id, parent_index + 1, 0, expert, score, 0, node_id))
     return broods
 
 
-def tally_of(broods: Broods, case: TreeCase, node: int, arm: str) -> Tally:
+def tally_of(broods: Broods[Tally], case: TreeCase, node: int, arm: str) -> Tally:
     """The scores behind an arm of `node`, by its name in the files: `GEN[shared]`, `child0[m1]`.
 
     Arms are shared by all experts, or are one expert's own: `action[m1]` is all that m1's children
@@ -140,6 +169,34 @@ def test_next_expansion_has_the_reference_distribution(case: TreeCase) -> None:
     assert_same_distribution(found, case["target_prob"])
 
 
+@pytest.mark.parametrize("case", mixed_cases(), ids=lambda case: case["id"])
+def test_next_score_has_the_exact_moments(case: MixedCase) -> None:
+    """Of every child and of a new one."""
+    means, deviations = adapter.m_moments(case["groups"], case["prior_mean"], case["prior_sigmas"])
+    assert means == pytest.approx(case["mean"], abs=1e-3, rel=0)
+    assert deviations == pytest.approx(case["sd"], rel=0.01)
+
+
+@pytest.mark.parametrize("case", mixed_cases(), ids=lambda case: case["id"])
+def test_arm_wins_as_often_as_is_exact(case: MixedCase) -> None:
+    """By independent draws; total variation."""
+    sigmas = case["prior_sigmas"]
+    found = adapter.m_choice(case["groups"], case["prior_mean"], sigmas, DRAWS, SEED)
+    expected = case["choice_prob"]
+    distance = sum(abs(p - q) for p, q in zip(found, expected, strict=True)) / 2
+    assert distance < 2e-3 + 1.5 * sqrt(len(expected) / DRAWS)
+
+
+@pytest.mark.parametrize("case", mixed_tree_cases(), ids=lambda case: case["tree"])
+def test_next_expansion_has_the_exact_distribution(case: MixedTreeCase) -> None:
+    """Node and expert together."""
+    found = adapter.m_tree(case["actions"], case["ops"], DRAWS, SEED)
+    expected = case["target_prob"]
+    distance = sum(abs(found.get(key, 0.0) - p) for key, p in expected.items()) / 2
+    assert found.keys() <= expected.keys()
+    assert distance < 2e-3 + 1.5 * sqrt(len(expected) / DRAWS)
+
+
 @pytest.mark.parametrize(
     ("algo", "problem", "expected"),
     [
@@ -147,6 +204,9 @@ def test_next_expansion_has_the_reference_distribution(case: TreeCase) -> None:
         ("A_gaussian", "P2_deep", 0.527),
         ("A_gaussian", "P3_multi", 0.631),
         ("A_beta", "P3_multi", 0.635),
+        ("M", "P1_wide", 0.742),
+        ("M", "P2_deep", 0.598),
+        ("M", "P3_multi", 0.664),
     ],
 )
 def test_search_is_as_good_as_the_reference(algo: str, problem: str, expected: float) -> None:

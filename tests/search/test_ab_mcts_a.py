@@ -7,6 +7,7 @@ from app.search.policies import BUILT
 from app.search.posterior import Gaussian
 from app.search.search import Search
 from app.search.settings import Algorithm, ExpertChoice, SearchSettings
+from app.search.tally import Tally
 from app.search.tree import ROOT, Node, Tree
 from tests.search.driving import asked
 
@@ -19,9 +20,9 @@ def told(*nodes: tuple[int, str, float]) -> list[Node]:
     return tree.nodes
 
 
-def broods_of(*nodes: tuple[int, str, float]) -> Broods:
+def broods_of(*nodes: tuple[int, str, float]) -> Broods[Tally]:
     """The arms after these."""
-    broods = Broods(Gaussian().arm, by_expert=False)
+    broods = Broods(Gaussian().arm, Tally, by_expert=False)
     for node in told(*nodes):
         broods.add(node)
     return broods

@@ -58,7 +58,7 @@ def test_statistics_equal_a_recount(
 
     No matter when somebody looked before.
     """
-    broods = Broods(Gaussian().arm, by_expert=by_expert)
+    broods = Broods(Gaussian().arm, Tally, by_expert=by_expert)
     nodes: list[Node] = []
     for number, (place, expert, score) in enumerate(growth):
         nodes.append(node_of(number + 1, place % (number + 1), expert, score))
@@ -83,7 +83,7 @@ def test_statistics_equal_a_recount(
         assert_tallies(tally, [n.score for n in nodes if n.expert == expert])
 
 
-def assert_brood(brood: Brood, children: Sequence[Node], nodes: Sequence[Node]) -> None:
+def assert_brood(brood: Brood[Tally], children: Sequence[Node], nodes: Sequence[Node]) -> None:
     """Every child is in one place, and that the right one."""
     parents = {node.parent for node in nodes}
     placed = [*brood.contenders, *brood.grown, *brood.leaves]
