@@ -70,10 +70,11 @@ def believe(lineages: Lineages) -> Beliefs:
     losses = np.maximum(tries - gains, 0.0) + 2 * (1 - pool)
     pool_size = (total.sum() + GAIN_WEIGHT * GAIN_SIZE) / (gains.sum() + GAIN_WEIGHT)
     size = (total + 2 * pool_size) / (gains + 2)
-    ceilings = CEILINGS + lineages.saturated.rows.sum()
-    risen = CEILINGS + (lineages.best.rows - lineages.first.rows).sum()
+    before = lineages.experience
+    ceilings = CEILINGS + before.ceilings + lineages.saturated.rows.sum()
+    risen = CEILINGS + before.risen + (lineages.best.rows - lineages.first.rows).sum()
     typical_size = np.average(size, weights=tries + 1e-9)
-    # At most 3, that is, 20 to 1: a ceiling inside the last step is never certain beforehand.
+    # At most three to one: a ceiling inside the last step is never certain beforehand.
     prior_odds = min(ceilings / risen * typical_size, 3.0)
     own = _own(lineages, live, wins / (wins + losses), prior_odds)
     shared = _shared(lineages, own)

@@ -60,7 +60,7 @@ class Fathom:
         self._max_depth = settings.max_depth
         self._value = settings.value
         self._expected_costs = dict(settings.expected_costs)
-        self._lineages = Lineages()
+        self._lineages = Lineages(settings.experience)
         self._beliefs = believe(self._lineages)
         self._verdicts: deque[float] = deque(maxlen=VERDICTS)
 

@@ -6,6 +6,7 @@ that gains without reaching the lineage's best starts a branch, which counts as 
 own. Only counts are kept here, in O(experts) a tell; what they mean, `beliefs` says.
 """
 
+from app.search.experience import Experience
 from app.search.growing import Growing
 from app.search.skills import Skills
 from app.search.tree import ROOT, Node
@@ -17,8 +18,9 @@ NO_ORIGIN = -1
 class Lineages:
     """In order of their first nodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, experience: Experience | None = None) -> None:
         self.skills = Skills()
+        self.experience = experience or Experience(())
         self.tops: list[int] = []
         """The nodes that are their live ends."""
         self.backs: list[int] = []
@@ -46,6 +48,10 @@ class Lineages:
         self._scores = [0.0]
         self._depths = [0]
         self._lineage_of = [NO_ORIGIN]
+        for skill in self.experience.skills:
+            row = self._enrol(skill.expert)
+            self.skills.fresh.rows[row] += skill.fresh
+            self.skills.steps.rows[row] += skill.steps
 
     @property
     def count(self) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.errors import InvalidRequest
+from app.search.experience import Experience
 
 
 class Algorithm(StrEnum):
@@ -42,8 +43,8 @@ class SearchSettings:
     units of cost; None never stops for the price. `expected_costs` says what one call of an expert
     is expected to cost before any was paid. `score_step` is the resolution of the scores: 0.1 when
     they are k of 10. For AB-MCTS-M: `prune` leaves subtrees of nearly equal scores alone, and
-    `joint_draws` draws all arms of a node from one set of parameters. Raises InvalidRequest for
-    what cannot be run.
+    `joint_draws` draws all arms of a node from one set of parameters. For `fathom`:
+    `experience` of earlier searches. Raises InvalidRequest for what cannot be run.
     """
 
     experts: tuple[str, ...]
@@ -59,6 +60,7 @@ class SearchSettings:
     score_step: float = 1e-3
     prune: bool = True
     joint_draws: bool = False
+    experience: Experience | None = None
 
     def __post_init__(self) -> None:
         if not self.experts:
