@@ -73,7 +73,8 @@ def believe(lineages: Lineages) -> Beliefs:
     before = lineages.experience
     ceilings = CEILINGS + before.ceilings + lineages.saturated.rows.sum()
     risen = CEILINGS + before.risen + (lineages.best.rows - lineages.first.rows).sum()
-    typical_size = np.average(size, weights=tries + 1e-9)
+    weights = tries + 1e-9
+    typical_size = weights @ size / weights.sum()
     # At most three to one: a ceiling inside the last step is never certain beforehand.
     prior_odds = min(ceilings / risen * typical_size, 3.0)
     own = _own(lineages, live, wins / (wins + losses), prior_odds)

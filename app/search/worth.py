@@ -97,7 +97,7 @@ def fresh_worth(drawn: Draw, best: float, price: Floats, room: float) -> Floats:
     climb = np.maximum(levels - start, 0.0)
     # Without refining there is no climb, and so no ceiling to meet.
     survived = np.exp(-drawn.hazard[:, None, None, None] * climb * (horizons > 0)[:, None])
-    improvement = (reached * survived).mean(axis=-1) * (1 - best)
+    improvement = (reached * survived).sum(axis=-1) * ((1 - best) / len(MIDPOINTS))
     cost = price[:, 0, None] + (horizons * price[drawn.refiner, 1, None])[:, None, :]
     return np.asarray((improvement / cost).max(axis=-1))
 
@@ -111,7 +111,7 @@ def refine_worth(drawn: Draw, best: float, price: Floats, ends: Ends) -> Floats:
     variance = drawn.variance[:, None] * horizons
     reached = cdf((mean - levels) / np.sqrt(variance)[:, None, :, None])
     survived = np.exp(-drawn.hazard[:, None, None, None] * (levels - scores))
-    improvement = (reached * survived).mean(axis=-1) * (1 - best)
+    improvement = (reached * survived).sum(axis=-1) * ((1 - best) / len(MIDPOINTS))
     cost = horizons * price[drawn.refiner, 1, None]
     within = horizons <= ends.room[:, None]
     worth = np.where(within, improvement / cost[:, None, :], 0.0).max(axis=-1)
