@@ -1,16 +1,26 @@
 """Which policy the settings of a search name."""
 
+from collections.abc import Callable
 from functools import partial
 
 from app.errors import InvalidRequest
 from app.search.ab_mcts_a import ExpertFirst, NodeFirst, by_thompson, by_ucb
 from app.search.ab_mcts_m import MixedExpertFirst, MixedNodeFirst, Model
 from app.search.mixed_model import MixedPrior
+from app.search.peers import BestFirst, BestOfN, Mcts, Refine, TreeOfThoughts
 from app.search.policy import Policy
 from app.search.posterior import Belief, Beta, Gaussian
 from app.search.settings import Algorithm, ExpertChoice, SearchSettings
 
-BUILT = frozenset({Algorithm.AB_MCTS_A, Algorithm.AB_MCTS_A_BETA, Algorithm.AB_MCTS_M})
+PEERS: dict[Algorithm, Callable[[SearchSettings], Policy]] = {
+    Algorithm.BEST_OF_N: BestOfN,
+    Algorithm.REFINE: Refine,
+    Algorithm.MCTS: Mcts,
+    Algorithm.BEST_FIRST: BestFirst,
+    Algorithm.TOT_BFS: TreeOfThoughts,
+}
+
+BUILT = frozenset(Algorithm) - {Algorithm.FATHOM}
 """What can be run today."""
 
 
@@ -26,6 +36,8 @@ def policy_for(settings: SearchSettings) -> Policy:
             return _ab_mcts_a(settings, Beta())
         case Algorithm.AB_MCTS_M:
             return _ab_mcts_m(settings)
+        case peer if peer in PEERS:
+            return PEERS[peer](settings)
         # TODO: `case Algorithm.FATHOM: return Fathom(settings)` once app/search/fathom.py is there.
         case algorithm:
             raise InvalidRequest("algorithm", f"{algorithm} is not built yet")
