@@ -225,7 +225,8 @@ def race(drawn: Mapping[str, Drawn], pools: Sequence[str], *, may_enter: bool = 
     child[ballots.max(axis=0) < rival_value] = len(ids)
     widens = gens.max(axis=0) >= top
     # First the GENs are numbered, then the contenders, then the best of the other children.
-    place, chance = followed(np.where(widens, gen, child + len(pools)))
+    votes: npt.NDArray[np.intp] = np.where(widens, gen, child + len(pools))
+    place, chance = followed(votes)
     widen = np.count_nonzero(widens) / VOTES
     if place < len(pools):
         return Winner(pools[place], None, chance, widen)
