@@ -70,10 +70,12 @@ class Drawn:
     @property
     def best_open(self) -> tuple[float, int]:
         """Value and id of the best of the others that is not saturated; (-inf, 0) for none."""
-        count = len(self.ballots)
-        drawn = np.where(self.saturated[count:], -inf, self.others)
-        place = int(drawn.argmax()) if len(drawn) else -1
-        return (-inf, 0) if place < 0 else (float(drawn[place]), int(self.ids[count + place]))
+        closed = self.saturated[len(self.ballots) :]
+        if closed.all():
+            return -inf, 0
+        drawn = np.where(closed, -inf, self.others)
+        place = int(drawn.argmax())
+        return float(drawn[place]), int(self.ids[len(self.ballots) + place])
 
 
 class Model:
@@ -223,7 +225,8 @@ def race(drawn: Mapping[str, Drawn], pools: Sequence[str], *, may_enter: bool = 
     child[ballots.max(axis=0) < rival_value] = len(ids)
     widens = gens.max(axis=0) >= top
     # First the GENs are numbered, then the contenders, then the best of the other children.
-    place, chance = followed(np.where(widens, gen, child + len(pools)))
+    votes: npt.NDArray[np.intp] = np.where(widens, gen, child + len(pools))
+    place, chance = followed(votes)
     widen = np.count_nonzero(widens) / VOTES
     if place < len(pools):
         return Winner(pools[place], None, chance, widen)

@@ -1,27 +1,30 @@
 """Which policy the settings of a search name."""
 
+from collections.abc import Callable
 from functools import partial
 
-from app.errors import InvalidRequest
 from app.search.ab_mcts_a import ExpertFirst, NodeFirst, by_thompson, by_ucb
 from app.search.ab_mcts_m import MixedExpertFirst, MixedNodeFirst, Model
 from app.search.fathom import Fathom
 from app.search.mixed_model import MixedPrior
+from app.search.peers import BestFirst, BestOfN, Mcts, Refine, TreeOfThoughts
 from app.search.policy import Policy
 from app.search.posterior import Belief, Beta, Gaussian
 from app.search.settings import Algorithm, ExpertChoice, SearchSettings
 
-BUILT = frozenset(
-    {Algorithm.AB_MCTS_A, Algorithm.AB_MCTS_A_BETA, Algorithm.AB_MCTS_M, Algorithm.FATHOM}
-)
-"""What can be run today."""
+BY_NAME: dict[Algorithm, Callable[[SearchSettings], Policy]] = {
+    Algorithm.BEST_OF_N: BestOfN,
+    Algorithm.REFINE: Refine,
+    Algorithm.MCTS: Mcts,
+    Algorithm.BEST_FIRST: BestFirst,
+    Algorithm.TOT_BFS: TreeOfThoughts,
+    Algorithm.FATHOM: Fathom,
+}
+"""Those that need nothing but the settings."""
 
 
 def policy_for(settings: SearchSettings) -> Policy:
-    """The policy that `settings` names, before anything has happened.
-
-    InvalidRequest for an algorithm that has a name and no code yet.
-    """
+    """The policy that `settings` names, before anything has happened."""
     match settings.algorithm:
         case Algorithm.AB_MCTS_A:
             return _ab_mcts_a(settings, Gaussian())
@@ -29,10 +32,8 @@ def policy_for(settings: SearchSettings) -> Policy:
             return _ab_mcts_a(settings, Beta())
         case Algorithm.AB_MCTS_M:
             return _ab_mcts_m(settings)
-        case Algorithm.FATHOM:
-            return Fathom(settings)
         case algorithm:
-            raise InvalidRequest("algorithm", f"{algorithm} is not built yet")
+            return BY_NAME[algorithm](settings)
 
 
 def _ab_mcts_a(settings: SearchSettings, prior: Belief) -> Policy:

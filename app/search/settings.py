@@ -43,8 +43,9 @@ class SearchSettings:
     units of cost; None never stops for the price. `expected_costs` says what one call of an expert
     is expected to cost before any was paid. `score_step` is the resolution of the scores: 0.1 when
     they are k of 10. For AB-MCTS-M: `prune` leaves subtrees of nearly equal scores alone, and
-    `joint_draws` draws all arms of a node from one set of parameters. For `fathom`:
-    `experience` of earlier searches. Raises InvalidRequest for what cannot be run.
+    `joint_draws` draws all arms of a node from one set of parameters. `children_per_node` and
+    `beam_width` bound the peers that have a fixed width. For `fathom`: `experience` of earlier
+    searches. Raises InvalidRequest for what cannot be run.
     """
 
     experts: tuple[str, ...]
@@ -60,6 +61,8 @@ class SearchSettings:
     score_step: float = 1e-3
     prune: bool = True
     joint_draws: bool = False
+    children_per_node: int = 2
+    beam_width: int = 5
     experience: Experience | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +74,8 @@ class SearchSettings:
             ("max_depth", self.max_depth),
             ("patience", self.patience),
             ("value", self.value),
+            ("children_per_node", self.children_per_node),
+            ("beam_width", self.beam_width),
         ):
             if value is not None and value < 1:
                 raise InvalidRequest(field, f"must be at least 1, not {value}")

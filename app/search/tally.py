@@ -5,7 +5,6 @@ order of adding, can be taken apart again, and lose nothing to rounding among mi
 """
 
 from dataclasses import dataclass, field
-from typing import Self
 
 UNIT = 2**40
 UNIT_SQUARED = 2**80
@@ -26,7 +25,7 @@ class Tally:
         self.total += units
         self.squares += units * units
 
-    def merge(self, other: Self) -> None:
+    def merge(self, other: "Tally") -> None:
         """Count all scores of `other` too."""
         self.n += other.n
         self.total += other.total
@@ -71,8 +70,9 @@ class Census(Tally):
         percent = round(100 * score)
         self.percents[percent] = self.percents.get(percent, 0) + 1
 
-    def merge(self, other: Self) -> None:
-        """Count all scores of `other` too."""
+    def merge(self, other: Tally) -> None:
+        """Count all scores of `other` too, which must be a census."""
+        assert isinstance(other, Census), "a tally has forgotten which scores it counted"
         Tally.merge(self, other)
         for percent, count in other.percents.items():
             self.percents[percent] = self.percents.get(percent, 0) + count

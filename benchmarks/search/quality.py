@@ -19,7 +19,6 @@ from typing import Final
 
 import numpy as np
 
-from app.search.policies import BUILT
 from app.search.settings import Algorithm
 from benchmarks.search.problems import PROBLEMS
 from benchmarks.search.runs import Floats, Run, played
@@ -153,9 +152,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
-    parser.add_argument(
-        "--algorithms", nargs="+", type=Algorithm, default=[a for a in Algorithm if a in BUILT]
-    )
+    parser.add_argument("--algorithms", nargs="+", type=Algorithm, default=list(Algorithm))
     parser.add_argument("--stop", action="store_true")
     asked = parser.parse_args(arguments)
     seeds = range(asked.first_seed, asked.first_seed + asked.seeds)

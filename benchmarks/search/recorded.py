@@ -26,7 +26,6 @@ from pydantic import TypeAdapter
 
 from app.search.experience import Experience
 from app.search.lessons import lessons
-from app.search.policies import BUILT
 from app.search.search import Search
 from app.search.settings import Algorithm, SearchSettings
 from app.search.tree import Node
@@ -169,9 +168,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run what is asked for, and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search recorded")
     parser.add_argument("--problems", type=int, default=800)
-    parser.add_argument(
-        "--algorithms", nargs="+", type=Algorithm, default=[a for a in Algorithm if a in BUILT]
-    )
+    parser.add_argument("--algorithms", nargs="+", type=Algorithm, default=list(Algorithm))
     asked = parser.parse_args(arguments)
     recorded = problems(asked.problems)
     costs = typical_costs(recorded)

@@ -6,9 +6,8 @@ from enum import StrEnum
 from hypothesis import strategies as st
 
 from app.search.events import Event
-from app.search.policies import BUILT
 from app.search.search import Search
-from app.search.settings import ExpertChoice, SearchSettings
+from app.search.settings import Algorithm, ExpertChoice, SearchSettings
 from app.search.tree import Node
 from app.search.trial import Stop, Trial, Wait
 
@@ -94,12 +93,18 @@ settings = st.builds(
     SearchSettings,
     experts=expert_lists,
     seed=st.integers(0, 2**63),
-    algorithm=st.sampled_from(sorted(BUILT)),
+    algorithm=st.sampled_from(Algorithm),
     expert_choice=st.sampled_from(ExpertChoice),
     max_nodes=st.integers(1, 12),
     max_depth=st.integers(1, 4),
     target_score=st.sampled_from((None, 0.9, 1.0)),
     patience=st.sampled_from((None, 1, 4)),
+    value=st.sampled_from((None, 1, 100)),
+    score_step=st.sampled_from((1e-3, 0.25)),
+    prune=st.booleans(),
+    joint_draws=st.booleans(),
+    children_per_node=st.integers(1, 3),
+    beam_width=st.integers(1, 3),
 )
 
 # Asks and tells come up more often than the rest, or no tree would grow.

@@ -10,7 +10,7 @@ from app.search.broods import CONTENDERS, SHARED, Brood, Broods
 from app.search.events import Asked, Event, Told
 from app.search.posterior import Gaussian
 from app.search.search import Search, replay
-from app.search.settings import ExpertChoice, SearchSettings
+from app.search.settings import Algorithm, ExpertChoice, SearchSettings
 from app.search.tally import Tally
 from app.search.tree import ROOT, Node
 from app.search.trial import Trial
@@ -102,10 +102,18 @@ def chain(length: int) -> Iterator[Event]:
         yield Told(2 * number, number, score=1 - 1 / number, cost=0)
 
 
-def test_chain_deeper_than_the_stack_is_a_tree_like_any_other() -> None:
+@pytest.mark.parametrize("algorithm", [Algorithm.AB_MCTS_A, Algorithm.AB_MCTS_M])
+def test_chain_deeper_than_the_stack_is_a_tree_like_any_other(algorithm: Algorithm) -> None:
     """Nothing recurses, neither on telling, nor on replay, nor on the way down of an ask."""
     assert sys.getrecursionlimit() < DEEP
-    settings = SearchSettings(experts=("m0",), seed=1, max_nodes=20_000, max_depth=20_000)
+    settings = SearchSettings(
+        experts=("m0",),
+        seed=1,
+        algorithm=algorithm,
+        max_nodes=20_000,
+        max_depth=20_000,
+        prune=False,
+    )
     search = replay(settings, chain(DEEP))
     assert search.nodes[-1].depth == DEEP
     assert search.best == DEEP
