@@ -28,10 +28,9 @@ VOTERS: Final = 4
 """Sets of beliefs drawn an ask. A choice's probability is its share of their votes."""
 ENDS_MAX: Final = 24
 """So many lineages, the most promising by a plain rule, are judged; the work an ask is bounded."""
-JURORS: Final = 8
-"""Sets of beliefs that say whether anything is worth its price, drawn alike after every call."""
-VERDICTS: Final = 6
-"""The last so many of their verdicts are averaged: one alone would stop a search too soon."""
+VERDICTS: Final = 5
+"""After every call as many voters say what is the most worth; the mean of so many verdicts decides
+whether to stop. One alone would stop a search too soon, as the lowest of many draws is low."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +95,8 @@ class Fathom:
         self._beliefs = believe(self._lineages)
         self._lineages.saturated.rows[:] = self._beliefs.own
         if self._value is not None:
-            # The same draws each time, so that verdicts differ by what was learned in between.
-            ballot = self._ballot(self._experts, JURORS, np.random.default_rng(0))
+            calls = int(self._lineages.skills.calls.rows.sum())
+            ballot = self._ballot(self._experts, VOTERS, np.random.default_rng(calls))
             self._verdicts.append(float(ballot.worth.max(axis=1).mean()))
 
     def _ballot(self, experts: Sequence[str], voters: int, rng: np.random.Generator) -> Ballot:
