@@ -1,46 +1,83 @@
 """AB-MCTS-A: go wider or deeper at each node, by what either has brought (arXiv 2503.04412).
 
 From the root down, two arms compete at a node by Thompson sampling: GEN, make one more child here;
-CONT, go on among the children. The tallies behind them are the tree's. Several experts: algorithm I
-chooses the node first and then the expert (`NodeFirst`), algorithm II an expert at each node on
-the way (`ExpertFirst`, which the published implementation calls `stack`).
+CONT, go on among the children. Several experts: algorithm I chooses the node first and then the
+expert (`NodeFirst`), algorithm II an expert at each node on the way (`ExpertFirst`, which the
+published implementation calls `stack`).
 
 A node at max_depth is never expanded, so it is not entered either. The children of a node all have
 one depth: where they may not be entered, the node itself is expanded, without any draw.
+
+Trials in flight leave no trace in the statistics, as in the published implementation.
 """
 
 from collections.abc import Callable, Sequence
 from math import inf, log, sqrt
-from random import Random
+from sys import float_info
+from typing import Generic
 
-from app.search.posterior import Belief, Tally
-from app.search.tree import ROOT, Tree
+import numpy as np
+import numpy.typing as npt
 
-ExpertRule = Callable[[Tree, Sequence[str], Random], str]
-"""Chooses one of the experts by their record in the whole tree."""
+from app.search.broods import SHARED, Brood, Broods, T
+from app.search.policy import Choice
+from app.search.posterior import VOTES, Belief
+from app.search.tally import Tally
+from app.search.tree import ROOT, Node, Tree
+from app.search.trial import Trial
+
+ExpertRule = Callable[[Broods[Tally], Sequence[str], np.random.Generator], tuple[str, float]]
+"""Chooses one of the experts by their record in the whole tree; and the chance that it had."""
 
 
-class NodeFirst:
+class Listener(Generic[T]):
+    """Hears of events, and keeps the scores of what was told."""
+
+    def __init__(self, broods: Broods[T]) -> None:
+        self.broods = broods
+
+    def asked(self, trial: Trial) -> None:
+        """Nothing: a trial counts once it is told."""
+
+    def told(self, node: Node) -> None:
+        """Count its score."""
+        self.broods.add(node)
+
+    def abandoned(self, trial: Trial, cost: int) -> None:
+        """Nothing: a failure is not a score."""
+
+
+class NodeFirst(Listener[Tally]):
     """Algorithm I: the node by GEN against CONT, then the expert by its record in the tree."""
 
     def __init__(self, prior: Belief, choose_expert: ExpertRule, *, max_depth: int) -> None:
+        super().__init__(Broods(prior.arm, Tally, by_expert=False))
         self._prior = prior
         self._choose_expert = choose_expert
         self._max_depth = max_depth
 
-    def choose(self, tree: Tree, experts: Sequence[str], rng: Random) -> tuple[int, str]:
+    def choose(
+        self,
+        tree: Tree,
+        experts: Sequence[str],
+        in_flight: Sequence[Trial],
+        rng: np.random.Generator,
+    ) -> Choice:
         """The node to expand and the expert to expand it with."""
-        node = ROOT
-        while (
-            tree.children[node]
-            and tree.depth(node) + 1 < self._max_depth
-            and goes_on(self._prior, tree.gen[node], tree.cont[node], rng)
-        ):
-            node = best_child(self._prior, tree, tree.children[node], rng)
-        return node, self._choose_expert(tree, experts, rng)
+        node, chance, widen = ROOT, 1.0, None
+        while brood := entered(self.broods, tree, node, SHARED, max_depth=self._max_depth):
+            deeper, go_on = goes_on(self._prior, brood, rng)
+            if not deeper:
+                widen = 1 - go_on
+                chance *= widen
+                break
+            node, favour = best_child(self._prior, self.broods, brood, rng)
+            chance *= go_on * favour
+        expert, favour = self._choose_expert(self.broods, experts, rng)
+        return chosen(node, expert, chance * favour, widen)
 
 
-class ExpertFirst:
+class ExpertFirst(Listener[Tally]):
     """Algorithm II: at each node an expert, then GEN against CONT among that expert's children.
 
     An expert no longer in use cannot be asked, but its children here can be gone into. So it
@@ -48,78 +85,131 @@ class ExpertFirst:
     """
 
     def __init__(self, prior: Belief, *, max_depth: int) -> None:
+        super().__init__(Broods(prior.arm, Tally, by_expert=True))
         self._prior = prior
         self._max_depth = max_depth
 
-    def choose(self, tree: Tree, experts: Sequence[str], rng: Random) -> tuple[int, str]:
+    def choose(
+        self,
+        tree: Tree,
+        experts: Sequence[str],
+        in_flight: Sequence[Trial],
+        rng: np.random.Generator,
+    ) -> Choice:
         """The node to expand and the expert to expand it with."""
-        node = ROOT
+        node, chance = ROOT, 1.0
         while True:
-            made = children_by_expert(tree, node)
             may_enter = tree.depth(node) + 1 < self._max_depth
+            made = self.broods.pools(node)
             arms = [*experts, *(e for e in made if e not in experts)] if may_enter else experts
-            tallies = {arm: pooled(tree, made.get(arm, ())) for arm in arms}
-            expert = max(arms, key=lambda arm: self._draw_whole(*tallies[arm], rng))
+            wholes = [made[arm].below if arm in made else Tally() for arm in arms]
+            place, favour = elected(self._prior, wholes, rng)
+            expert = arms[place]
+            chance *= favour
             if not may_enter or expert not in made:
-                return node, expert
-            if expert in experts and not goes_on(self._prior, *tallies[expert], rng):
-                return node, expert
-            node = best_child(self._prior, tree, made[expert], rng)
-
-    def _draw_whole(self, gen: Tally, cont: Tally, rng: Random) -> float:
-        whole = Tally()
-        whole.merge(gen)
-        whole.merge(cont)
-        return self._prior.given(whole).draw(rng)
+                return chosen(node, expert, chance, None)
+            if expert in experts:
+                deeper, go_on = goes_on(self._prior, made[expert], rng)
+                if not deeper:
+                    return chosen(node, expert, chance * (1 - go_on), 1 - go_on)
+                chance *= go_on
+            node, favour = best_child(self._prior, self.broods, made[expert], rng)
+            chance *= favour
 
 
-def goes_on(prior: Belief, gen: Tally, cont: Tally, rng: Random) -> bool:
-    """Whether CONT draws strictly more than GEN."""
-    wider = prior.given(gen).draw(rng)
-    return prior.given(cont).draw(rng) > wider
+def entered(
+    broods: Broods[T], tree: Tree, node: int, pool: str, *, max_depth: int
+) -> Brood[T] | None:
+    """The children of `node` if there are any and they may be expanded."""
+    return broods.brood(node, pool) if tree.depth(node) + 1 < max_depth else None
 
 
-def best_child(prior: Belief, tree: Tree, children: Sequence[int], rng: Random) -> int:
-    """The child with the largest draw from its own and its descendants' scores; first of equals."""
-    return max(children, key=lambda child: prior.given(tree.subtree(child)).draw(rng))
+def goes_on(prior: Belief, brood: Brood[Tally], rng: np.random.Generator) -> tuple[bool, float]:
+    """Whether CONT draws more than GEN, and the chance of that."""
+    chance = prior.chance_above(prior.arm(brood.own), prior.arm(brood.deeper), rng)
+    return rng.random() < chance, chance
 
 
-def children_by_expert(tree: Tree, node: int) -> dict[str, list[int]]:
-    """The children of `node` under the expert that made each, all in order of telling."""
-    made: dict[str, list[int]] = {}
-    for child in tree.children[node]:
-        made.setdefault(tree.nodes[child - 1].expert, []).append(child)
-    return made
+def best_child(
+    prior: Belief, broods: Broods[Tally], brood: Brood[Tally], rng: np.random.Generator
+) -> tuple[int, float]:
+    """The child with the largest draw from its own and its descendants' scores; and its chance.
 
-
-def pooled(tree: Tree, children: Sequence[int]) -> tuple[Tally, Tally]:
-    """GEN and CONT of some children of one node: their own scores, their descendants' scores.
-
-    One pass over the children, which drawing for each of them takes anyway.
+    The children that do not contend draw first: the chance is the one given these draws.
     """
-    gen, cont = Tally(), Tally()
-    for child in children:
-        gen.add(tree.nodes[child - 1].score)
-        cont.merge(tree.gen[child])
-        cont.merge(tree.cont[child])
-    return gen, cont
+    contenders = brood.contenders
+    if len(contenders) == 1:
+        return contenders[0], 1.0
+    ballots = prior.ballots(broods.rows(contenders), rng)
+    places = ballots.argmax(axis=0)
+    if brood.grown or brood.leaves:
+        rival, value = best_of_rest(prior, broods, brood, rng)
+        places[ballots.max(axis=0) < value] = len(contenders)
+        contenders = [*contenders, rival]
+    place, chance = followed(places)
+    return contenders[place], chance
 
 
-def by_thompson(prior: Belief, tree: Tree, experts: Sequence[str], rng: Random) -> str:
+def best_of_rest(
+    prior: Belief, broods: Broods[Tally], brood: Brood[Tally], rng: np.random.Generator
+) -> tuple[int, float]:
+    """Of the children that do not contend, the one that draws most, and what it draws."""
+    best, value = -1, -inf
+    if brood.leaves:
+        singles = np.asarray(brood.leaves)
+        best, value = prior.best_single(broods.all_rows, singles, brood.best_leaf, rng)
+    if brood.grown:
+        others = np.asarray(brood.grown)
+        drawn = prior.draws(broods.rows(others), rng)
+        place = drawn.argmax()
+        if drawn[place] > value:
+            best, value = int(others[place]), float(drawn[place])
+    return best, value
+
+
+def elected(prior: Belief, tallies: Sequence[Tally], rng: np.random.Generator) -> tuple[int, float]:
+    """The arm with the largest draw, and its chance. Without scores all are alike."""
+    if len(tallies) == 1:
+        return 0, 1.0
+    ballots = prior.ballots(np.array([prior.arm(tally) for tally in tallies]), rng)
+    return followed(ballots.argmax(axis=0))
+
+
+def followed(votes: npt.NDArray[np.intp]) -> tuple[int, float]:
+    """The first vote, and the share of all that agree with it.
+
+    The ballots are exchangeable, so following the first is as good as following any.
+    """
+    first = votes.item(0)
+    return first, votes.tolist().count(first) / VOTES
+
+
+def by_thompson(
+    prior: Belief, broods: Broods[Tally], experts: Sequence[str], rng: np.random.Generator
+) -> tuple[str, float]:
     """The largest draw, one an expert; in an empty tree all are alike, so the choice is uniform."""
-    return max(experts, key=lambda expert: prior.given(record(tree, expert)).draw(rng))
+    place, chance = elected(prior, [record(broods, expert) for expert in experts], rng)
+    return experts[place], chance
 
 
-def by_ucb(tree: Tree, experts: Sequence[str], _rng: Random) -> str:
+def by_ucb(
+    broods: Broods[T], experts: Sequence[str], _rng: np.random.Generator
+) -> tuple[str, float]:
     """UCB1: the mean and a bonus for being rarely asked; who was never told of comes first."""
+    told = sum(tally.n for tally in broods.record.values())
 
     def bound(expert: str) -> float:
-        seen = record(tree, expert)
-        return seen.mean + sqrt(2 * log(len(tree.nodes)) / seen.n) if seen.n else inf
+        seen = broods.record.get(expert)
+        return inf if seen is None else seen.mean + sqrt(2 * log(told) / seen.n)
 
-    return max(experts, key=bound)
+    return max(experts, key=bound), 1.0
 
 
-def record(tree: Tree, expert: str) -> Tally:
+def record(broods: Broods[Tally], expert: str) -> Tally:
     """All scores of `expert` in the tree."""
-    return tree.record.get(expert, Tally())
+    return broods.record.get(expert, Tally())
+
+
+def chosen(node: int, expert: str, chance: float, widen: float | None) -> Choice:
+    """The choice, with a chance that a long way down has not rounded to 0."""
+    return Choice(node, expert, max(chance, float_info.min), widen)

@@ -18,20 +18,24 @@ from app.search.events import (
 )
 from app.search.trial import InvalidScore, Trial, valid_score
 
-VERSION = 1
+VERSION = 2
+"""Version 2 says how likely each ask was."""
+READABLE = (1, 2)
 
 
 def encode(event: Event) -> dict[str, object]:
-    """A record of strings, whole numbers, floats and one list of strings; no None, no nesting."""
+    """A flat record of strings, numbers and one list of strings; what is None is left out."""
     head: dict[str, object] = {"v": VERSION, "seq": event.seq}
     match event:
-        case Asked(trial=trial):
+        case Asked(trial=trial, probability=probability, widen=widen):
+            chances = {"probability": probability, "widen": widen}
             return head | {
                 "kind": "asked",
                 "trial": trial.id,
                 "parent": trial.parent,
                 "expert": trial.expert,
                 "depth": trial.depth,
+                **{name: chance for name, chance in chances.items() if chance is not None},
             }
         case Told(trial_id=trial_id, score=score, cost=cost):
             return head | {"kind": "told", "trial": trial_id, "score": score, "cost": cost}
@@ -47,8 +51,8 @@ def decode(record: Mapping[str, object]) -> Event:
     """The event that `encode` made `record` of; UnreadableLog for anything else."""
     fields = _Fields(record)
     version = fields.whole("v")
-    if version != VERSION:
-        raise UnreadableLog(f"event of version {version}; this program reads {VERSION}")
+    if version not in READABLE:
+        raise UnreadableLog(f"event of version {version}; this program reads {READABLE}")
     seq = fields.whole("seq")
     match fields.text("kind"):
         case "asked":
@@ -58,7 +62,7 @@ def decode(record: Mapping[str, object]) -> Event:
                 expert=fields.text("expert"),
                 depth=fields.whole("depth"),
             )
-            return Asked(seq, trial)
+            return Asked(seq, trial, fields.probability(), fields.chance("widen"))
         case "told":
             return Told(seq, fields.whole("trial"), fields.score(), fields.whole("cost"))
         case "abandoned":
@@ -105,11 +109,23 @@ class _Fields:
             raise self._unreadable(name)
         return tuple(value)
 
+    def probability(self) -> float | None:
+        chance = self.chance("probability")
+        if chance == 0.0:
+            raise self._unreadable("probability")
+        return chance
+
+    def chance(self, name: str) -> float | None:
+        return self._unit(name) if name in self._record else None
+
     def score(self) -> float:
+        return self._unit("score")
+
+    def _unit(self, name: str) -> float:
         try:
-            return valid_score(self._record.get("score"))
+            return valid_score(self._record.get(name))
         except InvalidScore:
-            raise self._unreadable("score") from None
+            raise self._unreadable(name) from None
 
     def _unreadable(self, name: str) -> UnreadableLog:
         seq = self._record.get("seq")

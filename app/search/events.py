@@ -12,10 +12,16 @@ from app.search.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A trial went out."""
+    """A trial went out.
+
+    `probability` and `widen` are those of the `Choice` behind it; None where nobody wrote them down
+    (a log of version 1, or one rebuilt from a call journal) and, for `widen`, where there was none.
+    """
 
     seq: int
     trial: Trial
+    probability: float | None = None
+    widen: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,40 +1,63 @@
 """The seam between the search's bookkeeping and the algorithm that chooses.
 
-A policy sees the tree and a generator made for this one ask, and keeps nothing in between: what it
-needs to know it finds in the tree. That is why a search replays.
+`Search` keeps what every algorithm needs: the log, the tree, the trials in flight, the experts, and
+when to stop. A policy keeps what its own choice needs, and nothing else may change that.
 """
 
 from collections.abc import Sequence
-from functools import partial
-from random import Random
+from dataclasses import dataclass
 from typing import Protocol
 
-from app.search.ab_mcts_a import ExpertFirst, NodeFirst, by_thompson, by_ucb
-from app.search.posterior import Belief, Beta, Gaussian
-from app.search.settings import Algorithm, ExpertChoice, SearchSettings
-from app.search.tree import Tree
+import numpy as np
 
-PRIORS: dict[Algorithm, Belief] = {
-    Algorithm.AB_MCTS_A: Gaussian(),
-    Algorithm.AB_MCTS_A_BETA: Beta(),
-}
+from app.search.tree import Node, Tree
+from app.search.trial import Stop, Trial, Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to try next, and how likely that was.
+
+    `parent` is the node to expand, 0 for the root. `probability` is that of this choice among all,
+    given what the policy drew before it chose; 1.0 when nothing was drawn. `widen` is the chance of
+    one more child just where the way down ended, against going on below; None if nothing was
+    weighed there.
+    """
+
+    parent: int
+    expert: str
+    probability: float
+    widen: float | None = None
 
 
 class Policy(Protocol):
-    """Chooses what to try next."""
+    """Chooses what to try next; keeps statistics, and changes them only when told of an event.
 
-    def choose(self, tree: Tree, experts: Sequence[str], rng: Random) -> tuple[int, str]:
-        """The node to expand and which of `experts` (at least one) to expand it with."""
+    `asked`, `told` and `abandoned` come from `Search.apply` alone, in the order of the log, so that
+    a live search and a replayed one have the same policy.
+    """
+
+    def choose(
+        self,
+        tree: Tree,
+        experts: Sequence[str],
+        in_flight: Sequence[Trial],
+        rng: np.random.Generator,
+    ) -> Choice | Wait | Stop:
+        """What to try next, with one of `experts` (at least one). Changes nothing.
+
+        `rng` is made for this one ask and not to be kept. Wait only while a trial is in flight.
+        """
         ...
 
+    def asked(self, trial: Trial) -> None:
+        """`trial` went out."""
+        ...
 
-def policy_for(settings: SearchSettings) -> Policy:
-    """The policy that `settings` names."""
-    prior, max_depth = PRIORS[settings.algorithm], settings.max_depth
-    match settings.expert_choice:
-        case ExpertChoice.THOMPSON:
-            return NodeFirst(prior, partial(by_thompson, prior), max_depth=max_depth)
-        case ExpertChoice.UCB:
-            return NodeFirst(prior, by_ucb, max_depth=max_depth)
-        case ExpertChoice.STACK:
-            return ExpertFirst(prior, max_depth=max_depth)
+    def told(self, node: Node) -> None:
+        """`node`, already in the tree, came of its trial, or was adopted (`trial_id` None)."""
+        ...
+
+    def abandoned(self, trial: Trial, cost: int) -> None:
+        """`trial` came to nothing and cost this."""
+        ...

@@ -1,61 +1,50 @@
 """What is believed about an arm's mean score, given the scores it has had so far.
 
-Two conjugate families, so that a belief is a handful of numbers and is never fitted. Nothing here
-knows a tree, an arm's name, or where a score came from.
+Two conjugate families, so that a belief is a handful of numbers and is never fitted. An arm is one
+row of such numbers, so that many can be drawn at once. Nothing here knows a tree, an arm's name, or
+where a score came from.
 """
 
 from dataclasses import dataclass
-from math import sqrt
-from random import Random
+from math import erfc, expm1, inf, log, pi, sqrt
 from sys import float_info
 from typing import Protocol
 
+import numpy as np
 
-@dataclass(slots=True)
-class Tally:
-    """Count, sum and sum of squares of some scores: all that either family needs.
+from app.search.broods import Ids, Rows
+from app.search.tally import Tally
 
-    Plain sums, because they are updated in O(1) and the tally of a union is the sum of tallies.
-    Scores lie in [0, 1], so what rounding takes from `deviation` is, per score, below 1e-11 even
-    among 10,000 of them.
-    """
+Row = tuple[float, float, float]
 
-    n: int = 0
-    total: float = 0.0
-    squares: float = 0.0
-
-    def add(self, score: float) -> None:
-        """Count one more score."""
-        self.n += 1
-        self.total += score
-        self.squares += score * score
-
-    def merge(self, other: "Tally") -> None:
-        """Count all scores of `other` too."""
-        self.n += other.n
-        self.total += other.total
-        self.squares += other.squares
-
-    @property
-    def mean(self) -> float:
-        """Mean score; 0 for none, where no formula gives it any weight."""
-        return self.total / self.n if self.n else 0.0
-
-    @property
-    def deviation(self) -> float:
-        """Sum of squared deviations from the mean, kept from falling below 0 by rounding."""
-        return max(0.0, self.squares - self.total * self.mean)
+TURN = 2 * pi
+VOTES = 32
+"""Joint draws that vote on a choice: its recorded chance is a multiple of 1 / VOTES."""
 
 
 class Belief(Protocol):
-    """A distribution over an arm's mean score: a prior, or what a prior has become."""
+    """A family of distributions over an arm's mean score: a prior, and what scores make of it."""
 
-    def given(self, tally: Tally) -> "Belief":
-        """The posterior, with this as the prior, once the scores in `tally` are seen."""
+    def arm(self, tally: Tally) -> Row:
+        """The posterior, once the scores in `tally` are seen, as one row of numbers."""
         ...
 
-    def draw(self, rng: Random) -> float:
-        """One plausible mean score: a draw of the mean, not of a next score."""
+    def chance_above(self, first: Row, second: Row, rng: np.random.Generator) -> float:
+        """The chance that `second` draws more than `first`, given what is drawn here."""
+        ...
+
+    def draws(self, arms: Rows, rng: np.random.Generator) -> Rows:
+        """One plausible mean score an arm: draws of means, not of next scores."""
+        ...
+
+    def ballots(self, arms: Rows, rng: np.random.Generator) -> Rows:
+        """`VOTES` exchangeable draws an arm, each column distributed as `draws`."""
+        ...
+
+    def best_single(
+        self, rows: Rows, ids: Ids, top_score: float, rng: np.random.Generator
+    ) -> tuple[int, float]:
+        """Which of `ids` draws most, and what: arms with one score each, none above `top_score`."""
         ...
 
 
@@ -66,6 +55,9 @@ class Gaussian:
     sigma^2 ~ Inv-chi^2(nu, tau_square) and mean ~ Normal(m, sigma^2 / kappa). The defaults are the
     published implementation's: one pseudo-score of 0 with variance 0.1.
     Source: Murphy, Probabilistic Machine Learning: Advanced Topics, sec. 3.4.3.3.
+
+    A row is (m, spread, shape), for a mean of m + spread / sqrt(precision) * z with a precision of
+    Gamma(shape) and a standard normal z.
     """
 
     m: float = 0.0
@@ -75,29 +67,86 @@ class Gaussian:
 
     def given(self, tally: Tally) -> "Gaussian":
         """Murphy's update; the last term is what the prior mean and the scores disagree by."""
-        n, mean = tally.n, tally.mean
+        n = tally.n
         kappa, nu = self.kappa + n, self.nu + n
-        disagreement = n * self.kappa * (self.m - mean) ** 2 / kappa
+        disagreement = n * self.kappa * (self.m - tally.mean) ** 2 / kappa
         return Gaussian(
-            m=(self.kappa * self.m + tally.total) / kappa,
+            m=(self.kappa * self.m + tally.sum) / kappa,
             kappa=kappa,
             nu=nu,
             tau_square=(self.nu * self.tau_square + tally.deviation + disagreement) / nu,
         )
 
-    def draw(self, rng: Random) -> float:
-        """The variance first, by an inverse gamma draw, then the mean given the variance."""
-        # A gamma draw of shape 1/2 is zero once in 2^53; a very large variance is then meant.
-        precision = max(rng.gammavariate(self.nu / 2, 1.0), float_info.min)
-        variance = self.nu * self.tau_square / 2 / precision
-        return rng.gauss(self.m, sqrt(variance / self.kappa))
+    def arm(self, tally: Tally) -> Row:
+        """As `given`, in fewer steps: this is what an ask computes most often."""
+        kappa = self.kappa + tally.n
+        m = (self.kappa * self.m + tally.sum) / kappa
+        squares = self.nu * self.tau_square + self.kappa * self.m**2 + tally.square_sum
+        return m, sqrt((squares - kappa * m * m) / (2 * kappa)), (self.nu + tally.n) / 2
+
+    def chance_above(self, first: Row, second: Row, rng: np.random.Generator) -> float:
+        """Draws the two variances; what is then left is a difference of two normals."""
+        (m1, spread1, shape1), (m2, spread2, shape2) = first, second
+        variance = spread1**2 / precision(shape1, rng) + spread2**2 / precision(shape2, rng)
+        return erfc((m1 - m2) / sqrt(2 * variance)) / 2
+
+    def draws(self, arms: Rows, rng: np.random.Generator) -> Rows:
+        """By the polar method for Student's t of 2 * shape degrees: in few calls of numpy.
+
+        Source: Bailey, Polar generation of random variates with the t-distribution, 1994.
+        """
+        u, v = rng.random((2, len(arms)))
+        z_square = (1 - u) ** (-1 / arms[:, 2]) - 1
+        z_square *= 2
+        drawn: Rows = np.sqrt(z_square) * np.cos(TURN * v)
+        drawn *= arms[:, 1]
+        drawn += arms[:, 0]
+        return drawn
+
+    def ballots(self, arms: Rows, rng: np.random.Generator) -> Rows:
+        """Draws the variances once; the columns are normal given these."""
+        # One by one: below some twenty arms that is faster than numpy's broadcasting.
+        scales = [spread / sqrt(precision(shape, rng)) for _, spread, shape in arms.tolist()]
+        drawn: Rows = rng.standard_normal((len(arms), VOTES))
+        drawn *= np.array(scales)[:, None]
+        drawn += arms[:, :1]
+        return drawn
+
+    def best_single(
+        self, rows: Rows, ids: Ids, top_score: float, rng: np.random.Generator
+    ) -> tuple[int, float]:
+        """Draws only what can win: the largest t's first, until no smaller one can.
+
+        After one score t has 2 degrees of freedom, and so a quantile function in closed form: the
+        largest of k is that of U^(1/k), the next of that times V^(1/(k-1)), and each falls to any
+        arm alike. A handful of draws decides among thousands of arms.
+        """
+        assert self.nu == 1.0, "2 degrees of freedom after one score"
+        one = Tally()
+        one.add(top_score)
+        top_m, top_spread, _ = self.arm(one)
+        best, best_value, log_u = -1, -inf, 0.0
+        drawn: set[int] = set()
+        for left in range(len(ids), 0, -1):
+            log_u += log(1 - rng.random()) / left
+            w = max(-expm1(log_u), float_info.min)
+            t = (1 - 2 * w) / sqrt(2 * w * max(1 - w, float_info.min))
+            if top_m + top_spread * max(t, 0.0) <= best_value:
+                break
+            while (place := int(rng.random() * len(ids))) in drawn:
+                pass
+            drawn.add(place)
+            m, spread, _ = rows[ids[place]].tolist()
+            if m + spread * t > best_value:
+                best, best_value = int(ids[place]), m + spread * t
+        return best, best_value
 
 
 @dataclass(frozen=True, slots=True)
 class Beta:
     """Scores as fractions of a success: a score r counts r successes and 1 - r failures.
 
-    The default is Jeffreys' prior.
+    The default is Jeffreys' prior. A row is (a, b, unused).
     Source: Murphy, Probabilistic Machine Learning: Advanced Topics, sec. 3.4.1.
     """
 
@@ -106,8 +155,36 @@ class Beta:
 
     def given(self, tally: Tally) -> "Beta":
         """Add the successes to `a` and the failures to `b`."""
-        return Beta(a=self.a + tally.total, b=self.b + (tally.n - tally.total))
+        return Beta(a=self.a + tally.sum, b=self.b + (tally.n - tally.sum))
 
-    def draw(self, rng: Random) -> float:
-        """One beta draw."""
-        return rng.betavariate(self.a, self.b)
+    def arm(self, tally: Tally) -> Row:
+        """As `given`."""
+        posterior = self.given(tally)
+        return posterior.a, posterior.b, 0.0
+
+    def chance_above(self, first: Row, second: Row, rng: np.random.Generator) -> float:
+        """By the share of `VOTES` pairs of draws."""
+        lower, upper = rng.beta(*first[:2], VOTES), rng.beta(*second[:2], VOTES)
+        return np.count_nonzero(upper > lower) / VOTES
+
+    def draws(self, arms: Rows, rng: np.random.Generator) -> Rows:
+        """One beta draw an arm."""
+        drawn: Rows = rng.beta(arms[:, 0], arms[:, 1])
+        return drawn
+
+    def ballots(self, arms: Rows, rng: np.random.Generator) -> Rows:
+        """`VOTES` beta draws an arm."""
+        return np.array([rng.beta(a, b, VOTES) for a, b, _ in arms.tolist()])
+
+    def best_single(
+        self, rows: Rows, ids: Ids, top_score: float, rng: np.random.Generator
+    ) -> tuple[int, float]:
+        """One draw an arm, for lack of a quantile function in closed form."""
+        drawn = self.draws(rows[ids], rng)
+        place = drawn.argmax()
+        return int(ids[place]), float(drawn[place])
+
+
+def precision(shape: float, rng: np.random.Generator) -> float:
+    """A gamma draw, never 0: with shape 1/2 one in 2^53 is, and means a very large variance."""
+    return max(rng.standard_gamma(shape), float_info.min)

@@ -7,9 +7,9 @@ settings and any prefix of its log, with trials still in flight.
 """
 
 from collections.abc import Iterable, Sequence
-from random import Random
 
 from app.errors import InvalidRequest
+from app.search.draws import Draws
 from app.search.events import (
     Abandoned,
     Adopted,
@@ -19,7 +19,8 @@ from app.search.events import (
     Told,
     UnreadableLog,
 )
-from app.search.policy import policy_for
+from app.search.policies import policy_for
+from app.search.policy import Choice
 from app.search.roster import Roster
 from app.search.settings import SearchSettings
 from app.search.tree import ROOT, Node, Tree
@@ -35,6 +36,7 @@ class Search:
     def __init__(self, settings: SearchSettings) -> None:
         self._settings = settings
         self._policy = policy_for(settings)
+        self._draws = Draws(settings.seed)
         self._roster = Roster(settings.experts)
         self._tree = Tree()
         self._in_flight: dict[int, Trial] = {}
@@ -51,8 +53,12 @@ class Search:
         if reason is not None:
             # A trial in flight may still make a better best, or fail and so make room for another.
             return Wait() if self._in_flight else Stop(reason)
-        trial = self._next_trial()
-        self.apply(Asked(self._next_seq, trial))
+        choice = self._choose()
+        if not isinstance(choice, Choice):
+            # As above: what is in flight may yet give the policy something to do.
+            return Wait() if self._in_flight else choice
+        trial = self._trial(choice)
+        self.apply(Asked(self._next_seq, trial, choice.probability, choice.widen))
         return trial
 
     def tell(self, trial_id: int, score: float, cost: int) -> int:
@@ -92,12 +98,15 @@ class Search:
                 self._require_next(trial)
                 self._asks = trial.id
                 self._in_flight[trial.id] = trial
+                self._policy.asked(trial)
             case Told(trial_id=trial_id, score=score, cost=cost):
                 trial = self._close(trial_id)
                 self._roster.answered(trial.expert)
                 self._grow(trial.parent, trial.expert, score, cost, trial_id=trial_id)
-            case Abandoned(trial_id=trial_id):
-                self._roster.failed(self._close(trial_id).expert)
+            case Abandoned(trial_id=trial_id, cost=cost):
+                trial = self._close(trial_id)
+                self._roster.failed(trial.expert)
+                self._policy.abandoned(trial, cost)
             case Adopted(expert=expert, score=score, cost=cost):
                 self._grow(ROOT, expert, score, cost, trial_id=None)
             case ExpertsSet(experts=experts):
@@ -146,13 +155,17 @@ class Search:
             return StopReason.EXPERTS_FAILED
         return None
 
-    def _next_trial(self) -> Trial:
-        number = self._asks + 1
+    def _choose(self) -> Choice | Wait | Stop:
         # A generator per ask, so that the n-th choice does not depend on how many draws earlier
-        # asks happened to use. A string seeds it by SHA-512, the same in every process.
-        rng = Random(f"{self._settings.seed}:{number}")
-        parent, expert = self._policy.choose(self._tree, self._roster.in_use, rng)
-        return Trial(number, parent, expert, self._tree.depth(parent) + 1)
+        # asks happened to use.
+        rng = self._draws.of_ask(self._asks + 1)
+        choice = self._policy.choose(self._tree, self._roster.in_use, self.in_flight, rng)
+        assert self._in_flight or not isinstance(choice, Wait), "there is nothing to wait for"
+        return choice
+
+    def _trial(self, choice: Choice) -> Trial:
+        depth = self._tree.depth(choice.parent) + 1
+        return Trial(self._asks + 1, choice.parent, choice.expert, depth)
 
     def _require_in_flight(self, trial_id: int) -> None:
         if trial_id not in self._in_flight:
@@ -177,6 +190,7 @@ class Search:
         depth = self._tree.depth(parent) + 1
         node = Node(len(self._tree.nodes) + 1, parent, depth, expert, score, cost, trial_id)
         self._tree.add(node)
+        self._policy.told(node)
         if self._best is None or score > self._best.score:
             self._best, self._tells_since_best = node, 0
         else:

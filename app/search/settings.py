@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.errors import InvalidRequest
+from app.search.experience import Experience
 
 
 class Algorithm(StrEnum):
@@ -12,6 +13,13 @@ class Algorithm(StrEnum):
 
     AB_MCTS_A = "ab_mcts_a"
     AB_MCTS_A_BETA = "ab_mcts_a_beta"
+    AB_MCTS_M = "ab_mcts_m"
+    BEST_OF_N = "best_of_n"
+    REFINE = "refine"
+    MCTS = "mcts"
+    BEST_FIRST = "best_first"
+    TOT_BFS = "tot_bfs"
+    FATHOM = "fathom"
 
 
 class ExpertChoice(StrEnum):
@@ -31,7 +39,13 @@ class SearchSettings:
     """`experts` are names; `max_nodes` bounds nodes and trials in flight together.
 
     `target_score` None never stops on a score. `patience` is how many answers in a row may pass
-    without a better best; None is without end. Raises InvalidRequest for what cannot be run.
+    without a better best; None is without end. `value` is what one score unit, 0 to 1, is worth in
+    units of cost; None never stops for the price. `expected_costs` says what one call of an expert
+    is expected to cost before any was paid. `score_step` is the resolution of the scores: 0.1 when
+    they are k of 10. For AB-MCTS-M: `prune` leaves subtrees of nearly equal scores alone, and
+    `joint_draws` draws all arms of a node from one set of parameters. `children_per_node` and
+    `beam_width` bound the peers that have a fixed width. For `fathom`: `experience` of earlier
+    searches. Raises InvalidRequest for what cannot be run.
     """
 
     experts: tuple[str, ...]
@@ -42,6 +56,14 @@ class SearchSettings:
     max_depth: int = 8
     target_score: float | None = 1.0
     patience: int | None = 6
+    value: int | None = None
+    expected_costs: tuple[tuple[str, int], ...] = ()
+    score_step: float = 1e-3
+    prune: bool = True
+    joint_draws: bool = False
+    children_per_node: int = 2
+    beam_width: int = 5
+    experience: Experience | None = None
 
     def __post_init__(self) -> None:
         if not self.experts:
@@ -51,11 +73,25 @@ class SearchSettings:
             ("max_nodes", self.max_nodes),
             ("max_depth", self.max_depth),
             ("patience", self.patience),
+            ("value", self.value),
+            ("children_per_node", self.children_per_node),
+            ("beam_width", self.beam_width),
         ):
             if value is not None and value < 1:
                 raise InvalidRequest(field, f"must be at least 1, not {value}")
         if self.target_score is not None and not 0.0 <= self.target_score <= 1.0:
             raise InvalidRequest("target_score", f"must be in [0, 1], not {self.target_score}")
+        if not 0.0 < self.score_step <= 1.0:
+            raise InvalidRequest("score_step", f"must be in (0, 1], not {self.score_step}")
+        self._check_costs()
+
+    def _check_costs(self) -> None:
+        named = [expert for expert, _ in self.expected_costs]
+        if len(set(named)) != len(named):
+            raise InvalidRequest("expected_costs", f"named twice in {', '.join(named)}")
+        for expert, cost in self.expected_costs:
+            if cost < 0:
+                raise InvalidRequest("expected_costs", f"{expert} cannot cost {cost}")
 
 
 def check_distinct(experts: Sequence[str]) -> None:

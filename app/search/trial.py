@@ -30,12 +30,18 @@ class Wait:
 
 
 class StopReason(StrEnum):
-    """Why the search itself would stop; budget and deadline are its caller's reasons."""
+    """Why the search itself would stop; budget and deadline are its caller's reasons.
+
+    `value`: nothing left to try is worth its price. `exhausted`: the algorithm has nothing left to
+    try, or enough.
+    """
 
     TARGET_SCORE = "target_score"
     PATIENCE = "patience"
     MAX_NODES = "max_nodes"
     EXPERTS_FAILED = "experts_failed"
+    VALUE = "value"
+    EXHAUSTED = "exhausted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,9 @@ def searched(ended: StopReason | BudgetExceeded | LimitReached) -> Cause:
             return Cause(ended, "max_nodes")
         case StopReason.EXPERTS_FAILED:
             return Cause(ended, "upstream_degraded")
-        case StopReason.TARGET_SCORE | StopReason.PATIENCE:
+        case (
+            StopReason.TARGET_SCORE | StopReason.PATIENCE | StopReason.VALUE | StopReason.EXHAUSTED
+        ):
             return Cause(ended)
 
 

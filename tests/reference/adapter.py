@@ -6,15 +6,17 @@ engine's public surface and imports nothing of the tests, so that it can also be
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from random import Random
+from dataclasses import asdict, replace
+from math import sqrt
 
 import numpy as np
 
 from app.search.events import Asked, Event, Told
-from app.search.posterior import Beta, Gaussian, Tally
+from app.search.mixed_model import Array, Fit, Groups, MixedPrior, fit
+from app.search.posterior import Beta, Gaussian
 from app.search.search import Search, replay
 from app.search.settings import Algorithm, ExpertChoice, SearchSettings
+from app.search.tally import Tally
 from app.search.trial import Trial
 
 State = dict[str, float]
@@ -25,6 +27,8 @@ ALGORITHMS = {
     "beta": Algorithm.AB_MCTS_A_BETA,
     "A_gaussian": Algorithm.AB_MCTS_A,
     "A_beta": Algorithm.AB_MCTS_A_BETA,
+    "M": Algorithm.AB_MCTS_M,
+    "fathom": Algorithm.FATHOM,
 }
 STRATEGIES = {
     "multiarm_bandit_thompson": ExpertChoice.THOMPSON,
@@ -42,11 +46,10 @@ def a_params(
 
 def a_choice(dist: str, arms: Sequence[Sequence[float]], draws: int, seed: int) -> list[float]:
     """P(arm i has the largest Thompson draw), with the default prior."""
-    rng = Random(seed)
-    beliefs = [FAMILIES[dist]().given(tally_of(arm)) for arm in arms]
-    wins = Counter(
-        max(range(len(arms)), key=lambda arm: beliefs[arm].draw(rng)) for _ in range(draws)
-    )
+    rng = np.random.default_rng(seed)
+    prior = FAMILIES[dist]()
+    rows = np.array([prior.arm(tally_of(arm)) for arm in arms])
+    wins = Counter(int(prior.draws(rows, rng).argmax()) for _ in range(draws))
     return [wins[arm] / draws for arm in range(len(arms))]
 
 
@@ -67,8 +70,42 @@ def a_tree(  # noqa: PLR0917 (the signature is the reference's)
         unstoppable(actions, seed, ALGORITHMS[dist], STRATEGIES[strategy], len(ops) + draws),
         scripted(ops),
     )
-    asked = Counter(f"{trial.parent - 1}|{trial.expert}" for trial in trials(search, draws))
-    return {key: count / draws for key, count in asked.items()}
+    return expansions(search, draws)
+
+
+def m_moments(
+    groups: Sequence[Sequence[float]], prior_mean: float, prior_sigmas: Mapping[str, float]
+) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each arm's next score: children in order, then GEN."""
+    means, counts, posterior = mixed(groups, prior_mean, prior_sigmas)
+    at_points = [posterior.next_score(*arm, slice(None)) for arm in zip(means, counts, strict=True)]
+    first = [float(posterior.weights @ mean) for mean, _ in at_points]
+    second = [float(posterior.weights @ (mean**2 + variance)) for mean, variance in at_points]
+    return first, [sqrt(square - m * m) for m, square in zip(first, second, strict=True)]
+
+
+def m_choice(
+    groups: Sequence[Sequence[float]],
+    prior_mean: float,
+    prior_sigmas: Mapping[str, float],
+    draws: int,
+    seed: int,
+) -> list[float]:
+    """P(arm has the largest independent draw of a next score), in the same order."""
+    means, counts, posterior = mixed(groups, prior_mean, prior_sigmas)
+    drawn = posterior.draws(means, counts, draws, np.random.default_rng(seed))
+    wins = np.bincount(drawn.argmax(axis=0), minlength=len(means))
+    return [int(count) / draws for count in wins]
+
+
+def m_tree(
+    actions: Sequence[str], ops: Sequence[tuple[int, str, float]], draws: int, seed: int
+) -> dict[str, float]:
+    """As `a_tree`, by algorithm I and without pruning."""
+    settings = unstoppable(
+        actions, seed, Algorithm.AB_MCTS_M, ExpertChoice.THOMPSON, len(ops) + draws
+    )
+    return expansions(replay(replace(settings, prune=False), scripted(ops)), draws)
 
 
 def search(  # noqa: PLR0917 (the signature is the reference's)
@@ -86,9 +123,34 @@ def search(  # noqa: PLR0917 (the signature is the reference's)
     for _ in range(n_calls):
         (trial,) = trials(engine, 1)
         state = fn(trial.expert, states[trial.parent], rng)
-        engine.tell(trial.id, state["score"], cost=0)
+        # Costs are whole numbers here, and may be fractions there; only their ratios matter.
+        engine.tell(trial.id, state["score"], cost=round(1_000 * state.get("cost", 0.0)))
         states.append(state)
     return max(node.score for node in engine.nodes)
+
+
+def expansions(search: Search, draws: int) -> dict[str, float]:
+    """How often each "parent index|action" is asked for in so many asks."""
+    asked = Counter(f"{trial.parent - 1}|{trial.expert}" for trial in trials(search, draws))
+    return {key: count / draws for key, count in asked.items()}
+
+
+def mixed(
+    groups: Sequence[Sequence[float]], prior_mean: float, prior_sigmas: Mapping[str, float]
+) -> tuple[Array, Array, Fit]:
+    """Means and counts of all arms, GEN's being those of an empty group, and the posterior."""
+    prior = MixedPrior(
+        m0=prior_mean,
+        sigma_mu=prior_sigmas["mu_alpha"],
+        sigma_a=prior_sigmas["sigma_alpha"],
+        sigma_y=prior_sigmas["sigma_y"],
+    )
+    tallies = [tally_of(group) for group in groups]
+    means = np.array([tally.mean for tally in tallies])
+    counts = np.array([float(tally.n) for tally in tallies])
+    deviations = np.array([tally.deviation for tally in tallies])
+    posterior = fit(Groups(means, counts, deviations), prior)
+    return np.append(means, 0.0), np.append(counts, 0.0), posterior
 
 
 def unstoppable(

@@ -1,4 +1,4 @@
-"""AB-MCTS-A against the values of the published implementation; see abmcts/ for what they are."""
+"""AB-MCTS-A against the published implementation, -M against exact values; see abmcts/."""
 
 import json
 from dataclasses import asdict
@@ -9,9 +9,9 @@ from typing import TypedDict
 
 import pytest
 
-from app.search.ab_mcts_a import children_by_expert, pooled
-from app.search.posterior import Tally
-from app.search.tree import Node, Tree
+from app.search.broods import SHARED, Broods
+from app.search.tally import Tally
+from app.search.tree import Node
 from tests.reference import adapter
 from tests.reference.abmcts.problems import PROBLEMS
 
@@ -44,6 +44,35 @@ class TreeCase(TypedDict):
     node_stats: list[tuple[int, dict[str, dict[str, float]]]]
 
 
+class MixedCase(TypedDict):
+    id: str
+    groups: list[list[float]]
+    prior_mean: float
+    prior_sigmas: dict[str, float]
+    mean: list[float]
+    sd: list[float]
+    choice_prob: list[float]
+
+
+class MixedTreeCase(TypedDict):
+    tree: str
+    actions: list[str]
+    ops: list[tuple[int, str, float]]
+    target_prob: dict[str, float]
+
+
+def mixed_cases() -> list[MixedCase]:
+    """All cases of m_exact.json."""
+    cases: list[MixedCase] = json.loads((FILES / "m_exact.json").read_text())["cases"]
+    return cases
+
+
+def mixed_tree_cases() -> list[MixedTreeCase]:
+    """All cases of m_exact_trees.json."""
+    cases: list[MixedTreeCase] = json.loads((FILES / "m_exact_trees.json").read_text())["cases"]
+    return cases
+
+
 def params_cases() -> list[ParamsCase]:
     """All cases of a_params.json."""
     cases: list[ParamsCase] = json.loads((FILES / "a_params.json").read_text())["cases"]
@@ -70,16 +99,16 @@ def tree_name(case: TreeCase) -> str:
     return f"{case['tree']}-{case['dist']}-{case['strategy']}"
 
 
-def tree_of(ops: list[tuple[int, str, float]]) -> Tree:
-    """The tree after `ops`."""
-    tree = Tree()
-    for node_id, (parent_index, expert, score) in enumerate(ops, start=1):
-        depth = tree.depth(parent_index + 1) + 1
-        tree.add(Node(node_id, parent_index + 1, depth, expert, score, 0, node_id))
-    return tree
+def broods_of(case: TreeCase) -> Broods[Tally]:
+    """The arms after the case's `ops`; experts are kept apart in `stack` alone."""
+    arm = adapter.FAMILIES[case["dist"]]().arm
+    broods = Broods(arm, Tally, by_expert=case["strategy"] == "stack")
+    for node_id, (parent_index, expert, score) in enumerate(case["ops"], start=1):
+        broods.add(Node(node_id, parent_index + 1, 0, expert, score, 0, node_id))
+    return broods
 
 
-def tally_of(tree: Tree, node: int, arm: str) -> Tally:
+def tally_of(broods: Broods[Tally], case: TreeCase, node: int, arm: str) -> Tally:
     """The scores behind an arm of `node`, by its name in the files: `GEN[shared]`, `child0[m1]`.
 
     Arms are shared by all experts, or are one expert's own: `action[m1]` is all that m1's children
@@ -87,14 +116,12 @@ def tally_of(tree: Tree, node: int, arm: str) -> Tally:
     """
     kind, _, pool = arm.removesuffix("]").partition("[")
     if kind.startswith("child"):
-        return tree.subtree(tree.children[node][int(kind.removeprefix("child"))])
-    gen, cont = tree.gen[node], tree.cont[node]
-    if pool != "shared":
-        gen, cont = pooled(tree, children_by_expert(tree, node).get(pool, []))
-    whole = Tally()
-    whole.merge(gen)
-    whole.merge(cont)
-    return {"GEN": gen, "CONT": cont, "action": whole}[kind]
+        children = [place for place, op in enumerate(case["ops"], start=1) if op[0] + 1 == node]
+        return broods.subtree(children[int(kind.removeprefix("child"))])
+    brood = broods.brood(node, SHARED if pool == "shared" else pool)
+    if brood is None:
+        return Tally()
+    return {"GEN": brood.own, "CONT": brood.deeper, "action": brood.below}[kind]
 
 
 def assert_same_distribution(found: dict[str, float], expected: dict[str, float]) -> None:
@@ -126,10 +153,10 @@ def test_arm_is_chosen_as_often_as_in_the_reference(case: ChoiceCase) -> None:
 @pytest.mark.parametrize("case", tree_cases(), ids=tree_name)
 def test_every_arm_of_every_node_has_the_reference_posterior(case: TreeCase) -> None:
     """GEN, CONT, each child and, in `stack`, each expert: what was backed up to whom."""
-    tree, prior = tree_of(case["ops"]), adapter.FAMILIES[case["dist"]]()
+    broods, prior = broods_of(case), adapter.FAMILIES[case["dist"]]()
     for node_index, arms in case["node_stats"]:
         for arm, expected in arms.items():
-            found = asdict(prior.given(tally_of(tree, node_index + 1, arm)))
+            found = asdict(prior.given(tally_of(broods, case, node_index + 1, arm)))
             assert found == pytest.approx(expected, abs=1e-9, rel=0), (node_index, arm)
 
 
@@ -142,6 +169,34 @@ def test_next_expansion_has_the_reference_distribution(case: TreeCase) -> None:
     assert_same_distribution(found, case["target_prob"])
 
 
+@pytest.mark.parametrize("case", mixed_cases(), ids=lambda case: case["id"])
+def test_next_score_has_the_exact_moments(case: MixedCase) -> None:
+    """Of every child and of a new one."""
+    means, deviations = adapter.m_moments(case["groups"], case["prior_mean"], case["prior_sigmas"])
+    assert means == pytest.approx(case["mean"], abs=1e-3, rel=0)
+    assert deviations == pytest.approx(case["sd"], rel=0.01)
+
+
+@pytest.mark.parametrize("case", mixed_cases(), ids=lambda case: case["id"])
+def test_arm_wins_as_often_as_is_exact(case: MixedCase) -> None:
+    """By independent draws; total variation."""
+    sigmas = case["prior_sigmas"]
+    found = adapter.m_choice(case["groups"], case["prior_mean"], sigmas, DRAWS, SEED)
+    expected = case["choice_prob"]
+    distance = sum(abs(p - q) for p, q in zip(found, expected, strict=True)) / 2
+    assert distance < 2e-3 + 1.5 * sqrt(len(expected) / DRAWS)
+
+
+@pytest.mark.parametrize("case", mixed_tree_cases(), ids=lambda case: case["tree"])
+def test_next_expansion_has_the_exact_distribution(case: MixedTreeCase) -> None:
+    """Node and expert together."""
+    found = adapter.m_tree(case["actions"], case["ops"], DRAWS, SEED)
+    expected = case["target_prob"]
+    distance = sum(abs(found.get(key, 0.0) - p) for key, p in expected.items()) / 2
+    assert found.keys() <= expected.keys()
+    assert distance < 2e-3 + 1.5 * sqrt(len(expected) / DRAWS)
+
+
 @pytest.mark.parametrize(
     ("algo", "problem", "expected"),
     [
@@ -149,6 +204,9 @@ def test_next_expansion_has_the_reference_distribution(case: TreeCase) -> None:
         ("A_gaussian", "P2_deep", 0.527),
         ("A_gaussian", "P3_multi", 0.631),
         ("A_beta", "P3_multi", 0.635),
+        ("M", "P1_wide", 0.742),
+        ("M", "P2_deep", 0.598),
+        ("M", "P3_multi", 0.664),
     ],
 )
 def test_search_is_as_good_as_the_reference(algo: str, problem: str, expected: float) -> None:

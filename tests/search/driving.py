@@ -99,6 +99,12 @@ settings = st.builds(
     max_depth=st.integers(1, 4),
     target_score=st.sampled_from((None, 0.9, 1.0)),
     patience=st.sampled_from((None, 1, 4)),
+    value=st.sampled_from((None, 1, 100)),
+    score_step=st.sampled_from((1e-3, 0.25)),
+    prune=st.booleans(),
+    joint_draws=st.booleans(),
+    children_per_node=st.integers(1, 3),
+    beam_width=st.integers(1, 3),
 )
 
 # Asks and tells come up more often than the rest, or no tree would grow.

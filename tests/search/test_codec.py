@@ -11,9 +11,12 @@ from tests.search.driving import scores
 
 whole = st.integers(0, 2**63 - 1)
 text = st.text(max_size=20)
+chances = st.none() | st.floats(0, 1, exclude_min=True)
 
 events = st.one_of(
-    st.builds(Asked, whole, st.builds(Trial, whole, whole, text, whole)),
+    st.builds(
+        Asked, whole, st.builds(Trial, whole, whole, text, whole), chances, st.none() | scores
+    ),
     st.builds(Told, whole, whole, scores, whole),
     st.builds(Abandoned, whole, whole, whole, text),
     st.builds(Adopted, whole, text, scores, whole),
@@ -24,6 +27,10 @@ TOLD: dict[str, object] = {
     "v": 1, "seq": 2, "kind": "told", "trial": 1, "score": 0.5, "cost": 30
 }  # fmt: skip
 
+ASKED: dict[str, object] = {
+    "v": 1, "seq": 1, "kind": "asked", "trial": 1, "parent": 0, "expert": "m0", "depth": 1
+}  # fmt: skip
+
 
 @given(events)
 def test_event_survives_json(event: Event) -> None:
@@ -32,17 +39,35 @@ def test_event_survives_json(event: Event) -> None:
 
 
 def test_record_is_what_it_was() -> None:
-    """Logs written by version 1 are still to be read: its format is not ours to change."""
-    assert encode(Told(2, 1, 0.5, 30)) == TOLD
-    assert encode(Asked(1, Trial(1, 0, "m0", 1))) == {
-        "v": 1, "seq": 1, "kind": "asked", "trial": 1, "parent": 0, "expert": "m0", "depth": 1
+    """Logs written by this version are still to be read: its format is not ours to change."""
+    assert encode(Told(2, 1, 0.5, 30)) == TOLD | {"v": 2}
+    assert encode(Asked(1, Trial(1, 0, "m0", 1), 0.25, 0.5)) == ASKED | {
+        "v": 2, "probability": 0.25, "widen": 0.5
     }  # fmt: skip
+
+
+def test_log_of_version_1_still_loads() -> None:
+    """Nobody wrote down then how likely a choice was."""
+    assert decode(TOLD) == Told(2, 1, 0.5, 30)
+    assert decode(ASKED) == Asked(1, Trial(1, 0, "m0", 1), probability=None, widen=None)
+
+
+def test_unknown_chance_is_left_out() -> None:
+    """A record holds no null."""
+    assert encode(Asked(1, Trial(1, 0, "m0", 1))) == ASKED | {"v": 2}
+
+
+@pytest.mark.parametrize("chance", [0.0, -0.1, 1.5, float("nan"), "0.5", None])
+def test_probability_that_cannot_be_is_refused(chance: object) -> None:
+    """What was chosen had a chance."""
+    with pytest.raises(UnreadableLog, match="'probability'"):
+        decode(ASKED | {"v": 2, "probability": chance})
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"v": 2}, "version 2"),
+        ({"v": 3}, "version 3"),
         ({"v": None}, "'v'"),
         ({"kind": "scored"}, "unknown kind 'scored'"),
         ({"kind": 3}, "'kind'"),

@@ -1,3 +1,4 @@
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -8,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import GatewayError, InvalidRequest
+from app.search.events import Asked
 from app.search.roster import FAILURES_MAX
 from app.search.search import ASKS_PER_NODE, Search
-from app.search.settings import SearchSettings
+from app.search.settings import Algorithm, ExpertChoice, SearchSettings
 from app.search.trial import InvalidScore, Stop, StopReason, Trial, UnknownTrial, Wait, valid_score
 from tests.search.driving import EXPERTS, Step, asked, play, settings, steps, view
 
@@ -305,6 +307,16 @@ def test_failing_calls_end_the_search_in_bounded_asks() -> None:
         ("max_depth", lambda: SearchSettings(experts=("m0",), seed=0, max_depth=0)),
         ("patience", lambda: SearchSettings(experts=("m0",), seed=0, patience=0)),
         ("target_score", lambda: SearchSettings(experts=("m0",), seed=0, target_score=1.1)),
+        ("value", lambda: SearchSettings(experts=("m0",), seed=0, value=0)),
+        ("score_step", lambda: SearchSettings(experts=("m0",), seed=0, score_step=0.0)),
+        (
+            "expected_costs",
+            lambda: SearchSettings(experts=("m0",), seed=0, expected_costs=(("m0", -1),)),
+        ),
+        (
+            "expected_costs",
+            lambda: SearchSettings(experts=("m0",), seed=0, expected_costs=(("m0", 1), ("m0", 2))),
+        ),
     ],
 )
 def test_settings_that_cannot_be_run_are_refused(
@@ -322,3 +334,58 @@ def test_naming_an_expert_twice_is_refused() -> None:
     with pytest.raises(InvalidRequest):
         search.set_experts(("m0", "m0"))
     assert search.experts == EXPERTS
+
+
+@given(settings, st.lists(steps, max_size=30))
+def test_every_choice_had_a_chance(settings: SearchSettings, steps: list[Step]) -> None:
+    """What was chosen cannot have been impossible, whichever the algorithm."""
+    search = Search(settings)
+    for step in steps:
+        play(search, step)
+    for event in search.log:
+        if isinstance(event, Asked):
+            assert event.probability is not None
+            assert 0.0 < event.probability <= 1.0
+            assert event.widen is None or 0.0 <= event.widen <= 1.0
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("expert_choice", ExpertChoice)
+@pytest.mark.parametrize(
+    "algorithm", [Algorithm.AB_MCTS_A, Algorithm.AB_MCTS_A_BETA, Algorithm.AB_MCTS_M]
+)
+def test_recorded_probability_is_how_often_it_is_chosen(
+    *, algorithm: Algorithm, expert_choice: ExpertChoice, joint: bool
+) -> None:
+    """Weighted by 1 / probability, every frequent choice counts as one an ask.
+
+    Short of one where in some asks it got no vote at all.
+    """
+    asks = 1_500
+    search = Search(
+        SearchSettings(
+            experts=("m0", "m1"),
+            seed=11,
+            algorithm=algorithm,
+            expert_choice=expert_choice,
+            max_nodes=2 * asks,
+            target_score=None,
+            patience=None,
+            joint_draws=joint,
+        )
+    )
+    for expert, score in (("m0", 0.5), ("m1", 0.4), ("m0", 0.6)):
+        search.adopt(expert, score, cost=1)
+    counts: Counter[tuple[int, str]] = Counter()
+    weights: defaultdict[tuple[int, str], float] = defaultdict(float)
+    for _ in range(asks):
+        trial = asked(search)
+        event = search.log[-1]
+        assert isinstance(event, Asked)
+        assert event.probability is not None
+        counts[trial.parent, trial.expert] += 1
+        weights[trial.parent, trial.expert] += 1 / event.probability
+    frequent = [choice for choice, count in counts.items() if count > asks / 10]
+    assert frequent
+    for choice in frequent:
+        assert weights[choice] / asks == pytest.approx(1.0, abs=0.2)

@@ -1,0 +1,205 @@
+"""Who competes at each node of the tree, and the scores behind every arm.
+
+A brood is the children of one node that compete with one another: all of them, or, where experts
+are kept apart, those that one expert made. A told node costs O(1) here; the scores then rise to
+all its ancestors when somebody next wants to know, all that are waiting in one pass from the
+deepest up. Sums are exact, so it makes no difference when that is.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from app.search.tally import Tally
+from app.search.tree import ROOT, Node
+
+Row = tuple[float, ...]
+"""What a belief makes of a tally: the parameters of one arm, always as many."""
+Rows = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int32]
+
+T = TypeVar("T", bound=Tally)
+
+SHARED = ""
+"""The pool of all children where experts are not kept apart."""
+
+
+CONTENDERS = 8
+"""Of so many children at most a choice among them weighs the chances one by one."""
+
+
+class Brood(Generic[T]):
+    """Some children of one node.
+
+    `contenders` are those of the best own scores, the earliest of equals. Of the others, `grown`
+    have children of their own and `leaves` have none. `own` is the children's own scores (the GEN
+    arm), `below` those of their descendants as well.
+    """
+
+    __slots__ = ("below", "best_leaf", "contenders", "grown", "leaves", "own")
+
+    def __init__(self, new_tally: Callable[[], T]) -> None:
+        self.contenders: list[int] = []
+        self.leaves = array("i")
+        self.grown = array("i")
+        self.own = new_tally()
+        self.below = new_tally()
+        self.best_leaf = 0.0
+        """No leaf's score is above this."""
+
+    def ids(self) -> Ids:
+        """All children: the contenders first."""
+        first = np.array(self.contenders, dtype=np.int32)
+        return np.concatenate([first, np.asarray(self.grown), np.asarray(self.leaves)])
+
+    @property
+    def deeper(self) -> Tally:
+        """The CONT arm: scores of deeper descendants only."""
+        return self.below.without(self.own)
+
+
+class Broods(Generic[T]):
+    """All broods of a growing tree, the arm of every node among its siblings, experts' records."""
+
+    def __init__(
+        self, row: Callable[[T], Row], new_tally: Callable[[], T], *, by_expert: bool
+    ) -> None:
+        self._row = row
+        self._new_tally = new_tally
+        self._by_expert = by_expert
+        self._nodes: list[Node] = []
+        self._place = array("i")  # among its brood's leaves, for a node that is one; else -1
+        self._is_parent = bytearray(1)
+        self._rows: Rows = np.empty((16, len(row(new_tally()))))
+        self._rising: list[Node] = []
+        self._broods: dict[tuple[int, str], Brood[T]] = {}
+        self._pools: dict[str, None] = {}
+        self.record: dict[str, T] = {}
+        """All scores that each expert ever had, wherever in the tree."""
+
+    def add(self, node: Node) -> None:
+        """Take in the next node; in O(1), what it means for its ancestors is left for later."""
+        self._nodes.append(node)
+        self.record.setdefault(node.expert, self._new_tally()).add(node.score)
+        self._pools.setdefault(self._pool(node))
+        self._set_row(node.id, self._tally_of(node))
+        self._place.append(-1)
+        self._is_parent.append(False)
+        self._grow_up(node.parent)
+        self._join(self._brood_of(node), node)
+        self._rising.append(node)
+
+    def brood(self, node_id: int, pool: str = SHARED) -> Brood[T] | None:
+        """The children of a node (in `pool`) with all scores so far; None where there are none."""
+        if self._rising:
+            self._settle()
+        return self._broods.get((node_id, pool))
+
+    def pools(self, node_id: int) -> dict[str, Brood[T]]:
+        """The broods of a node under the names of their pools, in order of first use anywhere."""
+        broods = ((pool, self.brood(node_id, pool)) for pool in self._pools)
+        return {pool: brood for pool, brood in broods if brood is not None}
+
+    @property
+    def all_rows(self) -> Rows:
+        """The arm of every node, by its id; row 0 means nothing."""
+        return self._rows
+
+    def rows(self, ids: Sequence[int] | Ids) -> Rows:
+        """The arms of these nodes."""
+        return self._rows[ids]
+
+    def subtree(self, node_id: int) -> T:
+        """Scores of a node (not the root) and of all its descendants."""
+        tally = self._tally_of(self._nodes[node_id - 1])
+        for pool in self._pools:
+            if (brood := self.brood(node_id, pool)) is not None:
+                tally.merge(brood.below)
+        return tally
+
+    def _pool(self, node: Node) -> str:
+        return node.expert if self._by_expert else SHARED
+
+    def _brood_of(self, node: Node) -> Brood[T]:
+        key = (node.parent, self._pool(node))
+        brood = self._broods.get(key)
+        if brood is None:
+            brood = self._broods[key] = Brood(self._new_tally)
+        return brood
+
+    def _join(self, brood: Brood[T], node: Node) -> None:
+        contenders = brood.contenders
+        if len(contenders) < CONTENDERS:
+            contenders.append(node.id)
+            return
+        # The latest of equals is the first to give way.
+        weakest = min(reversed(range(CONTENDERS)), key=lambda place: self._score(contenders[place]))
+        gives_way = node
+        if node.score > self._score(contenders[weakest]):
+            gives_way = self._nodes[contenders.pop(weakest) - 1]
+            contenders.append(node.id)
+        if self._is_parent[gives_way.id]:
+            brood.grown.append(gives_way.id)
+        else:
+            self._place[gives_way.id - 1] = len(brood.leaves)
+            brood.leaves.append(gives_way.id)
+            brood.best_leaf = max(brood.best_leaf, gives_way.score)
+
+    def _grow_up(self, node_id: int) -> None:
+        if self._is_parent[node_id]:
+            return
+        self._is_parent[node_id] = True
+        place = -1 if node_id == ROOT else self._place[node_id - 1]
+        if place < 0:
+            return
+        brood = self._brood_of(self._nodes[node_id - 1])
+        last = brood.leaves.pop()
+        if last != node_id:  # which leaves a gap, and the last fills it
+            brood.leaves[place] = last
+            self._place[last - 1] = place
+        self._place[node_id - 1] = -1
+        brood.grown.append(node_id)
+
+    def _score(self, node_id: int) -> float:
+        return self._nodes[node_id - 1].score
+
+    def _settle(self) -> None:
+        arrived, self._rising = self._rising, []
+        # Per node, what its children have gained, by the children's pool.
+        gains: dict[int, dict[str, T]] = {}
+        for node in arrived:
+            self._brood_of(node).own.add(node.score)
+            gained = gains.setdefault(node.parent, {}).setdefault(
+                self._pool(node), self._new_tally()
+            )
+            gained.add(node.score)
+        deepest_first = [-node_id for node_id in gains]
+        heapify(deepest_first)
+        while deepest_first:
+            node_id = -heappop(deepest_first)
+            risen = self._new_tally()
+            for pool, gained in gains.pop(node_id).items():
+                self._broods[node_id, pool].below.merge(gained)
+                risen.merge(gained)
+            if node_id == ROOT:
+                continue
+            self._set_row(node_id, self.subtree(node_id))
+            node = self._nodes[node_id - 1]
+            if node.parent not in gains:
+                gains[node.parent] = {}
+                heappush(deepest_first, -node.parent)
+            gains[node.parent].setdefault(self._pool(node), self._new_tally()).merge(risen)
+
+    def _set_row(self, node_id: int, tally: T) -> None:
+        if node_id >= len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+        self._rows[node_id] = self._row(tally)
+
+    def _tally_of(self, node: Node) -> T:
+        tally = self._new_tally()
+        tally.add(node.score)
+        return tally

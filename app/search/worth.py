@@ -1,0 +1,118 @@
+"""What trying something is worth: expected improvement of the best score per unit of cost.
+
+An option is judged with the refinements that may follow on it. L of them in a row move a score by
+L times the mean gain, with L times its variance, unless the lineage meets its ceiling before:
+
+    improvement(L) = integral from the best score to 1 of P(score > u) exp(-hazard (u - start)) du
+
+Its worth is the largest improvement(L) / cost(L) over the horizons L. One step ahead alone would
+give up lineages that need several; the number of calls that are left makes no difference.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from app.search.beliefs import Beliefs
+from app.search.growing import Floats
+from app.search.normal import cdf
+
+Ints = npt.NDArray[np.int64]
+
+HORIZONS: Final = np.array([0.0, 1, 2, 3, 5, 8, 12, 18, 27, 40])
+"""The numbers of refinements in a row; 0 is for fresh answers alone."""
+MIDPOINTS: Final = (np.arange(8) + 0.5) / 8
+"""Where the integral is taken, between the best score (0) and a perfect one (1)."""
+SIZE_SPREAD: Final = 0.5
+"""Standard deviation of the logarithm of a gain's size, for one gain."""
+VARIANCE_MIN: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Beliefs drawn once for each voter: arrays by voter and expert, or by voter alone."""
+
+    start: Floats
+    """Mean score of a fresh answer."""
+    start_variance: Floats
+    """By expert alone: it is not drawn."""
+    refiner: Ints
+    """The expert whose gains are cheapest, who does all refining."""
+    chance: Floats
+    """P(the refiner gains on a live node)."""
+    drift: Floats
+    """The refiner's mean gain a call."""
+    variance: Floats
+    """And its variance."""
+    hazard: Floats
+    """Ceilings met per unit of score climbed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Nodes to refine: id, score, P(in vain), and how many refinements in a row may follow."""
+
+    nodes: list[int]
+    scores: Floats
+    saturated: Floats
+    room: Floats
+
+
+def draw(
+    beliefs: Beliefs, rows: list[int], price: Floats, rng: np.random.Generator, voters: int
+) -> Draw:
+    """One set of beliefs a voter about the experts in `rows`, whose prices are `price`."""
+    shape = (voters, len(rows))
+    chance = rng.beta(beliefs.gain_wins[rows], beliefs.gain_losses[rows], shape)
+    normal = rng.standard_normal((2, *shape))
+    stretch = np.exp(SIZE_SPREAD * normal[0] / np.sqrt(beliefs.gains[rows] + 2))
+    start_variance = beliefs.fresh_variance[rows]
+    start_error = np.sqrt(start_variance / (beliefs.fresh_count[rows] + 1))
+    gain = chance * beliefs.gain_size[rows] * stretch
+    square = chance * beliefs.gain_square[rows] * stretch * stretch
+    refiner = (gain / price[:, 1]).argmax(axis=1)
+    voter = np.arange(voters)
+    drift = gain[voter, refiner]
+    return Draw(
+        start=beliefs.fresh_mean[rows] + normal[1] * start_error,
+        start_variance=start_variance,
+        refiner=refiner,
+        chance=chance[voter, refiner],
+        drift=drift,
+        variance=np.maximum(square[voter, refiner] - drift * drift, VARIANCE_MIN),
+        hazard=rng.standard_gamma(beliefs.ceilings, voters) / beliefs.risen,
+    )
+
+
+def fresh_worth(drawn: Draw, best: float, price: Floats, room: float) -> Floats:
+    """By voter and expert: a fresh answer, which at most `room` refinements may follow."""
+    levels = best + (1 - best) * MIDPOINTS
+    horizons = HORIZONS[room >= HORIZONS]
+    start = drawn.start[:, :, None, None]
+    mean = start + (drawn.drift[:, None] * horizons)[:, None, :, None]
+    variance = drawn.start_variance[:, None] + (drawn.variance[:, None] * horizons)[:, None, :]
+    reached = cdf((mean - levels) / np.sqrt(variance)[..., None])
+    climb = np.maximum(levels - start, 0.0)
+    # Without refining there is no climb, and so no ceiling to meet.
+    survived = np.exp(-drawn.hazard[:, None, None, None] * climb * (horizons > 0)[:, None])
+    improvement = (reached * survived).sum(axis=-1) * ((1 - best) / len(MIDPOINTS))
+    cost = price[:, 0, None] + (horizons * price[drawn.refiner, 1, None])[:, None, :]
+    return np.asarray((improvement / cost).max(axis=-1))
+
+
+def refine_worth(drawn: Draw, best: float, price: Floats, ends: Ends) -> Floats:
+    """By voter and end: refining it."""
+    levels = best + (1 - best) * MIDPOINTS
+    horizons = HORIZONS[1:]
+    scores = ends.scores[:, None, None]
+    mean = scores + (drawn.drift[:, None] * horizons)[:, None, :, None]
+    variance = drawn.variance[:, None] * horizons
+    reached = cdf((mean - levels) / np.sqrt(variance)[:, None, :, None])
+    survived = np.exp(-drawn.hazard[:, None, None, None] * (levels - scores))
+    improvement = (reached * survived).sum(axis=-1) * ((1 - best) / len(MIDPOINTS))
+    cost = horizons * price[drawn.refiner, 1, None]
+    within = horizons <= ends.room[:, None]
+    worth = np.where(within, improvement / cost[:, None, :], 0.0).max(axis=-1)
+    return np.asarray(worth * (1 - ends.saturated))
