@@ -25,12 +25,45 @@ def tree_document(solve_id: str, nodes: Sequence[TreeNode]) -> dict[str, Any]:
                 "cost_usd": to_usd(node.cost),
                 "input_tokens": node.input_tokens,
                 "output_tokens": node.output_tokens,
+                "choice": _choice(node),
                 "answer": node.answer,
                 "text": node.text,
             }
             for node in nodes
         ],
     }
+
+
+def _choice(node: TreeNode) -> dict[str, Any]:
+    """Why there is this node: it went wider or deeper, how likely that was, and in words.
+
+    A node that was there before the search began was chosen by the gate, and says so.
+    """
+    return {
+        "action": _action(node),
+        "propensity": node.propensity,
+        "p_wider": node.widen,
+        "because": _because(node),
+    }
+
+
+def _action(node: TreeNode) -> str:
+    if node.op.startswith("gate."):
+        return "given"
+    return "deeper" if node.parent else "wider"
+
+
+def _because(node: TreeNode) -> str:
+    match _action(node):
+        case "given":
+            return "the gate had paid for this answer before the search began"
+        case "deeper":
+            did = f"refined node {node.parent}"
+        case _:
+            did = "asked for a fresh answer"
+    if node.widen is None:
+        return f"{did}: there was nothing to weigh it against"
+    return f"{did}: going wider here had a chance of {node.widen:.0%}"
 
 
 def tree_text(nodes: Sequence[TreeNode]) -> str:

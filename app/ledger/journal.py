@@ -77,11 +77,17 @@ _ROOM: Final = (
 
 @dataclass(frozen=True, slots=True)
 class TrialPlace:
-    """Where a call stands in its search's log: the ask, its parent node, and the event's number."""
+    """Where a call stands in its search's log: the ask, its parent node, and the event's number.
+
+    `propensity` is how likely this trial was when it was chosen, `widen` how likely it was to go
+    wider where it went; None where nothing was weighed.
+    """
 
     ask: int
     parent: int
     asked_seq: int
+    propensity: float | None = None
+    widen: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +290,8 @@ def _intent_row(solve_id: SolveId, intent: Intent) -> dict[str, object]:
         "ask": trial.ask if trial else None,
         "parent": trial.parent if trial else None,
         "asked_seq": trial.asked_seq if trial else None,
+        "propensity": trial.propensity if trial else None,
+        "widen": trial.widen if trial else None,
     }
 
 

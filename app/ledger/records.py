@@ -50,6 +50,8 @@ class CallRecord:
     ask: int | None
     parent: int | None
     asked_seq: int | None
+    propensity: float | None
+    widen: float | None
     told_seq: int | None
     score: float | None
     abandoned: str | None
@@ -104,6 +106,8 @@ class Records:
                 Call.ask,
                 Call.parent,
                 Call.asked_seq,
+                Call.propensity,
+                Call.widen,
                 Call.told_seq,
                 Call.score,
                 Call.abandoned,

@@ -97,7 +97,7 @@ class Call(Base):
     """The journal: an upstream call's intent, committed before it, and its outcome, after.
 
     `ask`, `parent`, `asked_seq` and `told_seq` place a trial in its solve's search log, from which
-    the tree can be rebuilt.
+    the tree can be rebuilt; `propensity` and `widen` say how likely it and going wider were.
     """
 
     __tablename__ = "call"
@@ -132,6 +132,8 @@ class Call(Base):
     ask: Mapped[int | None]
     parent: Mapped[int | None]
     asked_seq: Mapped[int | None]
+    propensity: Mapped[float | None]
+    widen: Mapped[float | None]
     told_seq: Mapped[int | None]
     score: Mapped[float | None]
     abandoned: Mapped[str | None] = mapped_column(String(200))

@@ -40,7 +40,7 @@ class StopReason(StrEnum):
     PATIENCE = "patience"
     MAX_NODES = "max_nodes"
     EXPERTS_FAILED = "experts_failed"
-    VALUE = "value"
+    VALUE = "value_of_information"
     EXHAUSTED = "exhausted"
 
 

@@ -51,8 +51,8 @@ class Explorer:
         nodes = iter(self._search.nodes)
         for event in self._search.log:
             match event:
-                case Asked(seq=seq, trial=trial):
-                    places[trial.id] = TrialPlace(trial.id, trial.parent, seq)
+                case Asked(trial=trial):
+                    places[trial.id] = _place(event)
                 case Told(seq=seq, trial_id=trial_id):
                     reply = self._run.attempts.replies[f"t{trial_id}"]
                     answer = replace(await self._run.evaluate(reply), node=next(nodes).id)
@@ -118,7 +118,7 @@ class Explorer:
             return None
         if step is None:
             return None
-        place = TrialPlace(step.id, step.parent, asked_seq=len(self._search.log))
+        place = _place(self._search.log[-1])
         await self._append_log()
         return step, place
 
@@ -200,3 +200,11 @@ class Explorer:
         parent = self._answers[trial.parent]
         feedback = "" if parent.evaluation is None else parent.evaluation.feedback
         return refine(request, seat.expert, answer=parent.text, feedback=feedback)
+
+
+def _place(asked: Event) -> TrialPlace:
+    assert isinstance(asked, Asked), "a trial stands where it was asked for"
+    trial = asked.trial
+    return TrialPlace(
+        trial.id, trial.parent, asked.seq, propensity=asked.probability, widen=asked.widen
+    )

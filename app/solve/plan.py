@@ -22,6 +22,10 @@ OUTPUT_TOKENS_MIN: Final = 256
 """A cap never shrinks an answer below this (or below the expert's own ceiling, where lower)."""
 
 
+CEILING_TO_USUAL: Final = 4
+"""How many times its usual length an answer may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seat:
     """An expert at its price, and how much it may write in this solve."""
@@ -115,6 +119,17 @@ def _within(
     if request.mode is Mode.SEARCH and not searchers:
         raise BudgetExceeded("request", seats.floor_cost(first.expert.name), seats.cap)
     return replace(plan, first_hold=_first_hold(request, plan))
+
+
+def expected_cost(request: SolveRequest, seat: Seat) -> NanoUSD:
+    """What a fresh answer is taken to cost before any was paid for; only a search weighs it.
+
+    A token is four bytes as a rule, and few answers come near their ceiling.
+    """
+    sent = sum(len(message.content.encode()) for message in fresh(request, seat.expert)) // 4
+    return seat.price.cost(
+        sent + seat.expert.template_tokens, -(-seat.max_output_tokens // CEILING_TO_USUAL)
+    )
 
 
 def round_cost(request: SolveRequest, plan: Plan) -> NanoUSD:

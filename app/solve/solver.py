@@ -212,8 +212,7 @@ class Solver:
     async def _search(self, run: Run) -> Cause:
         started = time.perf_counter()
         if run.search is None:
-            names = [seat.expert.name for seat in run.plan.searchers]
-            run.search = Search(search_settings(run.request, names))
+            run.search = Search(search_settings(run.request, run.plan))
         explorer = Explorer(run, run.search, tree_log=self._tree_log)
         try:
             await explorer.take_up()

@@ -6,7 +6,6 @@ never forgets; both give the same tree.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from app.answers.extract import extract
 from app.ids import SolveId
@@ -20,13 +19,18 @@ from app.search.search import Search, replay
 from app.search.settings import SearchSettings
 from app.search.tree import ROOT
 from app.search.trial import Trial
-from app.solve.request import SolveRequest, request_from
+from app.solve.past import plan_from
+from app.solve.plan import Plan, expected_cost
+from app.solve.request import Mode, SolveRequest, request_from
 from app.store.treelog import TreeLog
 
 
 @dataclass(frozen=True, slots=True)
 class TreeNode:
-    """An answered trial. `text` and `answer` are None once the texts were erased."""
+    """An answered trial. `text` and `answer` are None once the texts were erased.
+
+    `propensity` and `widen` are those of the choice that led here; see `search.policy.Choice`.
+    """
 
     id: int
     parent: int
@@ -39,6 +43,8 @@ class TreeNode:
     output_tokens: int | None
     text: str | None
     answer: str | None
+    propensity: float | None = None
+    widen: float | None = None
 
 
 async def read_log(tree_log: TreeLog, solve_id: SolveId) -> list[Event]:
@@ -46,17 +52,26 @@ async def read_log(tree_log: TreeLog, solve_id: SolveId) -> list[Event]:
     return [decode(record) for record in await tree_log.read(solve_id)]
 
 
-def search_settings(request: SolveRequest, experts: Sequence[str]) -> SearchSettings:
-    """The engine's settings for a request and the experts that its plan seated."""
+def search_settings(request: SolveRequest, plan: Plan) -> SearchSettings:
+    """The engine's settings for a request and the experts that its plan seated.
+
+    What the gate weighed, the search weighs too: it stops where nothing left to try is worth its
+    price. A caller who asks for a search has asked for its bounds, unless it names a value as well.
+    """
     options = request.search
+    weighs = request.mode is Mode.AUTO or request.gate.value is not None
     return SearchSettings(
-        experts=tuple(experts),
+        experts=tuple(seat.expert.name for seat in plan.searchers),
         seed=request.seed,
         algorithm=options.algorithm,
         max_nodes=options.max_nodes,
         max_depth=options.max_depth,
         target_score=options.target_score,
         patience=options.patience,
+        value=plan.value if weighs and plan.value > 0 else None,
+        expected_costs=tuple(
+            (seat.expert.name, expected_cost(request, seat)) for seat in plan.searchers
+        ),
     )
 
 
@@ -83,7 +98,7 @@ async def reopen(
     """
     if record.request is None or record.plan is None:
         return None
-    settings = search_settings(request_from(record.request), searchers(record.plan))
+    settings = search_settings(request_from(record.request), plan_from(record.plan))
     if log := await read_log(tree_log, record.id):
         return replay(settings, log)
     if any(call.told_seq or call.asked_seq for call in calls):
@@ -99,9 +114,11 @@ def nodes(
     given = [call for call in calls if call.state is CallState.OK and call.ask is None]
     # What was adopted is journalled with the next call; until then it is all that was given.
     sources = iter([call for call in given if call.told_seq] or given)
+    choices = {event.trial.id: event for event in search.log if isinstance(event, Asked)}
     made: list[TreeNode] = []
     for node in search.nodes:
         call = next(sources) if node.trial_id is None else by_ask[node.trial_id]
+        choice = None if node.trial_id is None else choices[node.trial_id]
         text = texts.get(text_name(call.op))
         made.append(
             TreeNode(
@@ -116,14 +133,11 @@ def nodes(
                 output_tokens=call.output_tokens,
                 text=text,
                 answer=None if text is None else extract(text, request.extract),
+                propensity=None if choice is None else choice.probability,
+                widen=None if choice is None else choice.widen,
             )
         )
     return made
-
-
-def searchers(plan: Mapping[str, Any]) -> list[str]:
-    """The experts of a stored plan's search."""
-    return [seat["expert"]["name"] for seat in plan["searchers"]]
 
 
 def _events(calls: Sequence[CallRecord]) -> list[Event]:
@@ -133,7 +147,7 @@ def _events(calls: Sequence[CallRecord]) -> list[Event]:
         if call.asked_seq is not None and call.ask is not None and call.ask not in asked:
             asked.add(call.ask)
             trial = Trial(call.ask, call.parent or ROOT, call.expert, depth=0)
-            events.append(Asked(call.asked_seq, trial))
+            events.append(Asked(call.asked_seq, trial, call.propensity, call.widen))
         if call.told_seq is None:
             continue
         cost = sum(other.cost for other in calls if other.op == call.op)
@@ -147,7 +161,7 @@ def _placed(search: Search, event: Event) -> Event:
         return event
     parent = event.trial.parent
     depth = 1 if parent == ROOT else search.nodes[parent - 1].depth + 1
-    return Asked(event.seq, replace(event.trial, depth=depth))
+    return replace(event, trial=replace(event.trial, depth=depth))
 
 
 def _told(call: CallRecord, seq: int, cost: int) -> Event:

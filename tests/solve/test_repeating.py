@@ -17,8 +17,9 @@ from app.providers.completion import CompletionRequest, ProviderUnavailable
 from app.providers.scripted import Answer, ScriptedProvider, reply
 from app.search.search import Search, replay
 from app.settings import Settings
+from app.solve.past import plan_from
 from app.solve.request import request_from
-from app.solve.tree import read_log, rebuild, search_settings, searchers
+from app.solve.tree import read_log, rebuild, search_settings
 from app.store.treelog import TreeLog
 from app.wiring import open_gateway, open_redis
 from tests.backends import skip
@@ -99,7 +100,7 @@ async def test_tree_of_four_workers_is_what_its_log_and_its_journal_each_give(
     assert len(live["nodes"]) == solve["search"]["nodes"] > 8
     assert found.record.request is not None
     assert found.record.plan is not None
-    settings = search_settings(request_from(found.record.request), searchers(found.record.plan))
+    settings = search_settings(request_from(found.record.request), plan_from(found.record.plan))
     async with open_redis(redis_url) as redis:
         replayed = replay(settings, await read_log(TreeLog(redis), SolveId(solve["id"])))
     rebuilt = rebuild(settings, found.calls)
