@@ -90,7 +90,7 @@ class GateBody(_Body):
 class SearchBody(_Body):
     """Bounds of a tree search."""
 
-    algorithm: Algorithm = Algorithm.AB_MCTS_A
+    algorithm: Algorithm = Algorithm.FATHOM
     max_nodes: Annotated[int, Field(ge=1, le=512)] = 16
     max_depth: Annotated[int, Field(ge=1, le=64)] = 8
     concurrency: Annotated[int, Field(ge=1, le=32)] | None = Field(
@@ -100,6 +100,23 @@ class SearchBody(_Body):
     patience: Annotated[int, Field(ge=1, le=512)] = Field(
         6, description="Stop after so many answers in a row without a better one."
     )
+    score_value_usd: Usd | None = Field(
+        None,
+        description="What a whole point of score is worth to you: the search stops once nothing "
+        "left to try is worth its price (`fathom` and `best_of_n`). Default: no price stops it.",
+    )
+
+    def options(self) -> SearchOptions:
+        """The same, in the words of the core."""
+        return SearchOptions(
+            algorithm=self.algorithm,
+            max_nodes=self.max_nodes,
+            max_depth=self.max_depth,
+            concurrency=self.concurrency,
+            target_score=self.target_score,
+            patience=self.patience,
+            score_value=_nano(self.score_value_usd),
+        )
 
 
 class BudgetBody(_Body):
@@ -183,7 +200,7 @@ class SolveBody(_Body):
             mode=self.mode,
             experts=None if self.experts is None else tuple(self.experts),
             gate=self._gate(),
-            search=SearchOptions() if self.search is None else SearchOptions(**dict(self.search)),
+            search=SearchOptions() if self.search is None else self.search.options(),
             panel=self._panel(),
             limits=self._limits(),
             max_output_tokens=self.max_output_tokens,

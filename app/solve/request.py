@@ -53,14 +53,18 @@ class GateOptions:
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """Bounds of a tree search; `concurrency` None takes the policy's."""
+    """Bounds of a tree search; `concurrency` None takes the policy's.
 
-    algorithm: Algorithm = Algorithm.AB_MCTS_A
+    `score_value` is what a whole point of score is worth, None if no price is to stop the search.
+    """
+
+    algorithm: Algorithm = Algorithm.FATHOM
     max_nodes: int = 16
     max_depth: int = 8
     concurrency: int | None = None
     target_score: float = 1.0
     patience: int = 6
+    score_value: NanoUSD | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from app.search.tree import ROOT
 from app.search.trial import Trial
 from app.solve.past import plan_from
 from app.solve.plan import Plan, expected_cost
-from app.solve.request import Mode, SolveRequest, request_from
+from app.solve.request import SolveRequest, request_from
 from app.store.treelog import TreeLog
 
 
@@ -53,13 +53,8 @@ async def read_log(tree_log: TreeLog, solve_id: SolveId) -> list[Event]:
 
 
 def search_settings(request: SolveRequest, plan: Plan) -> SearchSettings:
-    """The engine's settings for a request and the experts that its plan seated.
-
-    What the gate weighed, the search weighs too: it stops where nothing left to try is worth its
-    price. A caller who asks for a search has asked for its bounds, unless it names a value as well.
-    """
+    """The engine's settings for a request and the experts that its plan seated."""
     options = request.search
-    weighs = request.mode is Mode.AUTO or request.gate.value is not None
     return SearchSettings(
         experts=tuple(seat.expert.name for seat in plan.searchers),
         seed=request.seed,
@@ -68,7 +63,7 @@ def search_settings(request: SolveRequest, plan: Plan) -> SearchSettings:
         max_depth=options.max_depth,
         target_score=options.target_score,
         patience=options.patience,
-        value=plan.value if weighs and plan.value > 0 else None,
+        value=options.score_value or None,  # worth nothing is not weighed
         expected_costs=tuple(
             (seat.expert.name, expected_cost(request, seat)) for seat in plan.searchers
         ),
