@@ -29,8 +29,8 @@ VOTERS: Final = 4
 ENDS_MAX: Final = 24
 """So many lineages, the most promising by a plain rule, are judged; the work an ask is bounded."""
 VERDICTS: Final = 5
-"""After every call as many voters say what is the most worth; the mean of so many verdicts decides
-whether to stop. One alone would stop a search too soon, as the lowest of many draws is low."""
+"""After every call the voters say what the best option is worth. Whether to stop, the mean of the
+last so many verdicts decides: the lowest of many draws alone would end a search too soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +89,14 @@ class Fathom:
             if worth * self._value < 1:
                 return Stop(StopReason.VALUE)
         ballot = self._ballot(experts, VOTERS, rng)
-        return elect(ballot, ballot.worth * left(ballot, in_flight))
+        return elect(ballot, ballot.worth * left(ballot, in_flight) if in_flight else ballot.worth)
 
     def _think(self) -> None:
         self._beliefs = believe(self._lineages)
         self._lineages.saturated.rows[:] = self._beliefs.own
         if self._value is not None:
-            calls = int(self._lineages.skills.calls.rows.sum())
-            ballot = self._ballot(self._experts, VOTERS, np.random.default_rng(calls))
+            rng = np.random.default_rng(self._lineages.skills.calls_ended)
+            ballot = self._ballot(self._experts, VOTERS, rng)
             self._verdicts.append(float(ballot.worth.max(axis=1).mean()))
 
     def _ballot(self, experts: Sequence[str], voters: int, rng: np.random.Generator) -> Ballot:
