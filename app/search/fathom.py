@@ -88,7 +88,7 @@ class Fathom:
             worth = sum(self._verdicts) / len(self._verdicts)
             if worth * self._value < 1:
                 return Stop(StopReason.VALUE)
-        ballot = self._ballot(experts, VOTERS, rng)
+        ballot = self._ballot(experts, rng)
         return elect(ballot, ballot.worth * left(ballot, in_flight) if in_flight else ballot.worth)
 
     def _think(self) -> None:
@@ -96,14 +96,14 @@ class Fathom:
         self._lineages.saturated.rows[:] = self._beliefs.own
         if self._value is not None:
             rng = np.random.default_rng(self._lineages.skills.calls_ended)
-            ballot = self._ballot(self._experts, VOTERS, rng)
+            ballot = self._ballot(self._experts, rng)
             self._verdicts.append(float(ballot.worth.max(axis=1).mean()))
 
-    def _ballot(self, experts: Sequence[str], voters: int, rng: np.random.Generator) -> Ballot:
+    def _ballot(self, experts: Sequence[str], rng: np.random.Generator) -> Ballot:
         skills, best = self._lineages.skills, self._lineages.best_score
         rows = [skills.known(expert) for expert in experts]
         price = prices(skills, experts, self._expected_costs)
-        drawn = draw(self._beliefs, rows, price, rng, voters)
+        drawn = draw(self._beliefs, rows, price, rng, VOTERS)
         ends = self._ends(float(drawn.drift.mean()))
         fresh = fresh_worth(drawn, best, price, self._max_depth - 1)
         refine = refine_worth(drawn, best, price, ends)
