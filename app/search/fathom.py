@@ -29,8 +29,8 @@ VOTERS: Final = 4
 ENDS_MAX: Final = 24
 """So many lineages, the most promising by a plain rule, are judged; the work an ask is bounded."""
 VERDICTS: Final = 5
-"""After every call as many voters say what is the most worth; the mean of so many verdicts decides
-whether to stop. One alone would stop a search too soon, as the lowest of many draws is low."""
+"""After every call the voters say what the best option is worth. Whether to stop, the mean of the
+last so many verdicts decides: the lowest of many draws alone would end a search too soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +88,22 @@ class Fathom:
             worth = sum(self._verdicts) / len(self._verdicts)
             if worth * self._value < 1:
                 return Stop(StopReason.VALUE)
-        ballot = self._ballot(experts, VOTERS, rng)
-        return elect(ballot, ballot.worth * left(ballot, in_flight))
+        ballot = self._ballot(experts, rng)
+        return elect(ballot, ballot.worth * left(ballot, in_flight) if in_flight else ballot.worth)
 
     def _think(self) -> None:
         self._beliefs = believe(self._lineages)
         self._lineages.saturated.rows[:] = self._beliefs.own
         if self._value is not None:
-            calls = int(self._lineages.skills.calls.rows.sum())
-            ballot = self._ballot(self._experts, VOTERS, np.random.default_rng(calls))
+            rng = np.random.default_rng(self._lineages.skills.calls_ended)
+            ballot = self._ballot(self._experts, rng)
             self._verdicts.append(float(ballot.worth.max(axis=1).mean()))
 
-    def _ballot(self, experts: Sequence[str], voters: int, rng: np.random.Generator) -> Ballot:
+    def _ballot(self, experts: Sequence[str], rng: np.random.Generator) -> Ballot:
         skills, best = self._lineages.skills, self._lineages.best_score
         rows = [skills.known(expert) for expert in experts]
         price = prices(skills, experts, self._expected_costs)
-        drawn = draw(self._beliefs, rows, price, rng, voters)
+        drawn = draw(self._beliefs, rows, price, rng, VOTERS)
         ends = self._ends(float(drawn.drift.mean()))
         fresh = fresh_worth(drawn, best, price, self._max_depth - 1)
         refine = refine_worth(drawn, best, price, ends)

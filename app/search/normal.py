@@ -13,8 +13,14 @@ def cdf(x: Floats) -> Floats:
     """
     size = np.abs(x)
     t = 1.0 / (1.0 + 0.2316419 * size)
-    series = t * (
-        0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429)))
-    )
-    tail = 0.3989422804014327 * np.exp(-0.5 * size * size) * series
-    return np.where(x < 0.0, tail, 1.0 - tail)
+    # In place from here: this is where a search spends most of its time.
+    series = 1.330274429 * t
+    for coefficient in (-1.821255978, 1.781477937, -0.356563782, 0.319381530):
+        series += coefficient
+        series *= t
+    size *= size
+    size *= -0.5
+    np.exp(size, out=size)
+    series *= size
+    series *= 0.3989422804014327
+    return np.where(x < 0.0, series, 1.0 - series)

@@ -20,20 +20,30 @@ def prices(skills: Skills, experts: Sequence[str], expected: Mapping[str, int]) 
     what calls cost on the average; where nothing costs anything, all prices are 1 and only the
     failures tell experts apart.
     """
-    known = [skills.known(expert) for expert in experts]
-    calls, paid = skills.calls.rows[known], skills.paid.rows[known]
-    made = skills.calls.rows.sum()
-    usual = skills.paid.rows.sum() / made if made else _mean(expected)
-    prior = np.array([expected.get(expert, usual) for expert in experts])
-    by_expert = (paid.sum(axis=1) + prior) / (calls.sum(axis=1) + 1)
-    by_role = (paid + by_expert[:, None]) / (calls + 1)
-    if not by_role.any():
-        by_role = np.ones_like(by_role)
-    ended = calls.sum(axis=1)
-    answered = (ended - skills.failures.rows[known] + ANSWERED) / (ended + ANSWERED + FAILED)
-    # A free expert beside dear ones would have an infinite index; it is merely very cheap.
-    floor = by_role.max() / 1_000
-    return np.asarray(np.maximum(by_role, floor) / answered[:, None])
+    made = skills.calls_ended
+    usual = skills.spent / made if made else _mean(expected)
+    paid = np.array([_paid(skills, expert, expected.get(expert, usual)) for expert in experts])
+    if not paid.any():
+        paid = np.ones_like(paid)
+    # A free expert beside dear ones would be of infinite worth; it is merely very cheap.
+    affordable = np.maximum(paid, paid.max() / 1_000)
+    return np.asarray(affordable / [[_answered(skills, expert)] for expert in experts])
+
+
+def _paid(skills: Skills, expert: str, expected: float) -> tuple[float, float]:
+    """The mean cost of a call, fresh and refining; each is shrunk to that of all calls."""
+    row = skills.known(expert)
+    fresh_calls, refining_calls = skills.calls[row]
+    fresh, refining = skills.paid[row]
+    either = (fresh + refining + expected) / (fresh_calls + refining_calls + 1)
+    return (fresh + either) / (fresh_calls + 1), (refining + either) / (refining_calls + 1)
+
+
+def _answered(skills: Skills, expert: str) -> float:
+    """The share of calls that are answered."""
+    row = skills.known(expert)
+    ended = sum(skills.calls[row])
+    return (ended - skills.failures[row] + ANSWERED) / (ended + ANSWERED + FAILED)
 
 
 def _mean(expected: Mapping[str, int]) -> float:

@@ -23,13 +23,23 @@ class Skills:
         """Refinements that say something of the expert: how many, how many of them gained, the sum
         and the sum of squares of the gains. Those that failed in a lineage that may have hit its
         ceiling are not here but in `Lineages`."""
-        self.calls = Growing(2)
+        self.calls: list[list[int]] = []
         """Calls that ended, answered or not: fresh, refining."""
-        self.paid = Growing(2)
+        self.paid: list[list[int]] = []
         """What they cost."""
-        self.failures = Growing()
+        self.failures: list[int] = []
         """Those that ended without an answer."""
         self._append()
+
+    @property
+    def calls_ended(self) -> int:
+        """Of all experts."""
+        return sum(map(sum, self.calls))
+
+    @property
+    def spent(self) -> int:
+        """On all calls."""
+        return sum(map(sum, self.paid))
 
     def known(self, expert: str) -> int:
         """The row of `expert`; that of a stranger if it has none."""
@@ -45,12 +55,12 @@ class Skills:
     def ended(self, row: int, parent: int, cost: int) -> None:
         """A call ended, with an answer or without, and was paid for."""
         role = FRESH if parent == ROOT else REFINED
-        self.calls.rows[row, role] += 1
-        self.paid.rows[row, role] += cost
+        self.calls[row][role] += 1
+        self.paid[row][role] += cost
 
     def failed(self, row: int) -> None:
         """The call that ended gave no answer."""
-        self.failures.rows[row] += 1
+        self.failures[row] += 1
 
     def started(self, row: int, score: float) -> None:
         """A fresh answer."""
@@ -65,5 +75,8 @@ class Skills:
         self.steps.rows[row, 0] += 1
 
     def _append(self) -> None:
-        for counts in (self.fresh, self.steps, self.calls, self.paid, self.failures):
-            counts.append(0.0)
+        self.fresh.append(0.0)
+        self.steps.append(0.0)
+        self.calls.append([0, 0])
+        self.paid.append([0, 0])
+        self.failures.append(0)
