@@ -36,7 +36,14 @@ MEAN, COUNT, DEVIATION, SATURATED = range(4)
 """The columns of a row."""
 
 Flags = npt.NDArray[np.bool_]
+Votes = npt.NDArray[np.intp]
 ExpertRule = Callable[[Broods[Census], Sequence[str], np.random.Generator], tuple[str, float]]
+
+
+NEW: Row = (0.0, 0, 0.0, False)
+"""A group without scores."""
+NEW_ROW: Rows = np.array([NEW], dtype=np.float64)
+NONE: Array = np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +114,12 @@ class Model:
         rows = broods.rows(ids)
         posterior = self.fit(rows, rng)
         count = len(brood.contenders)
-        means, counts = rows[:, MEAN], rows[:, COUNT]
-        ballots = posterior.draws(
-            np.append(means[:count], 0.0), np.append(counts[:count], 0.0), VOTES, rng
-        )
-        others = posterior.draws(means[count:], counts[count:], 1, rng)[:, 0]
-        return Drawn(ballots[-1], ids, ballots[:-1], others, rows[:, SATURATED] > 0)
+        weighed = np.concatenate([NEW_ROW, rows[:count]])
+        ballots = posterior.draws(weighed[:, MEAN], weighed[:, COUNT], VOTES, rng)
+        others = NONE
+        if len(ids) > count:
+            others = posterior.draws(rows[count:, MEAN], rows[count:, COUNT], 1, rng)[:, 0]
+        return Drawn(ballots[0], ids, ballots[1:], others, rows[:, SATURATED] > 0)
 
     def expert(
         self, broods: Broods[Census], experts: Sequence[str], rng: np.random.Generator
@@ -194,9 +201,6 @@ class MixedExpertFirst(Listener[Census]):
             node = winner.child
 
 
-NEW: Row = (0.0, 0, 0.0, False)
-"""A group without scores."""
-
 NOBODY: Brood[Census] = Brood(Census)
 """No children."""
 
@@ -207,7 +211,7 @@ def race(drawn: Mapping[str, Drawn], pools: Sequence[str], *, may_enter: bool = 
     A saturated child that wins gives way to the next best child, not to GEN.
     """
     gens = np.array([drawn[pool].gen for pool in pools])
-    gen = gens.argmax(axis=0)
+    gen: Votes = gens.argmax(axis=0)
     if not may_enter:
         place, chance = followed(gen)
         return Winner(pools[place], None, chance, 1.0)
@@ -221,11 +225,11 @@ def race(drawn: Mapping[str, Drawn], pools: Sequence[str], *, may_enter: bool = 
         return Winner(pools[place], None, chance, 1.0)
     top = np.maximum(ballots.max(axis=0), max(arm.best_other for arm in arms))
     ballots[closed] = -inf
-    child = ballots.argmax(axis=0)
+    child: Votes = ballots.argmax(axis=0)
     child[ballots.max(axis=0) < rival_value] = len(ids)
     widens = gens.max(axis=0) >= top
     # First the GENs are numbered, then the contenders, then the best of the other children.
-    votes: npt.NDArray[np.intp] = np.where(widens, gen, child + len(pools))
+    votes: Votes = np.where(widens, gen, child + len(pools))
     place, chance = followed(votes)
     widen = np.count_nonzero(widens) / VOTES
     if place < len(pools):

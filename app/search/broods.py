@@ -54,6 +54,8 @@ class Brood(Generic[T]):
     def ids(self) -> Ids:
         """All children: the contenders first."""
         first = np.array(self.contenders, dtype=np.int32)
+        if not self.grown and not self.leaves:
+            return first
         return np.concatenate([first, np.asarray(self.grown), np.asarray(self.leaves)])
 
     @property

@@ -21,9 +21,12 @@ ALMOST_1 = 1 - 1e-12
 NODES = 14
 """Grid points a dimension."""
 MIDPOINTS = np.arange(NODES) + 0.5
+ONES = np.ones((NODES, NODES))
 NATS = 11.0
 """The grid spans what lies within so much of the peak, on the log scale of probability."""
 FAR = 20.0
+FEW = 6
+"""Up to so many groups, sorting them by size takes longer than it saves."""
 SIGMAS = 5.0
 """No further out than so many prior standard deviations."""
 
@@ -50,6 +53,10 @@ class Groups:
     means: Array
     counts: Array
     deviations: Array
+
+    def within(self) -> tuple[float, float]:
+        """Degrees of freedom within groups, and the sum of squares that goes with them."""
+        return float(self.counts.sum()) - len(self.counts), float(self.deviations.sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +102,9 @@ def fit(groups: Groups, prior: MixedPrior) -> Fit:
     follows whichever is known better, so that it has points along the ridge that this leaves.
     """
     between = _Between.of(groups, prior)
-    low_s, high_s = _range_of_s(groups, prior, ceiling=between.most_s)
-    if _spare(groups) < between.degrees:
+    degrees, squares = groups.within()
+    low_s, high_s = _range_of_s(degrees, squares, prior, ceiling=between.most_s)
+    if degrees < between.degrees:
         a, s, steps = _along_total(between, low_s, high_s)
     else:
         a, s, steps = _along_within(between, low_s, high_s, prior)
@@ -128,17 +136,16 @@ def _along_within(
     up.
     """
     s, s_step = _log_spaced(low_s, high_s)
-    total = s * s * between.share
-    low = np.sqrt(np.maximum(between.low**2 - total, 0.0))
-    high = np.sqrt(
-        np.clip(between.high**2 - total, prior.floor**2 / 4, (SIGMAS * prior.sigma_a) ** 2)
-    )
+    noise = s * s * between.share
+    low = np.sqrt(np.maximum(between.low**2 - noise, 0.0))
+    high = np.sqrt(np.maximum(between.high**2 - noise, prior.floor**2 / 4))
+    high = np.minimum(high, SIGMAS * prior.sigma_a)
     unit = min(between.estimate, prior.sigma_a / 4)
     first = np.arcsinh(low / unit)
     step = (np.arcsinh(high / unit) - first) / NODES
     t = first + step * MIDPOINTS[:, None]
     area = unit * np.cosh(t) * (step * s_step)
-    return unit * np.sinh(t), np.broadcast_to(s, t.shape), area
+    return unit * np.sinh(t), s * ONES, area
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,18 +170,15 @@ class _Between:
         """
         if len(groups.means) < 2:
             return cls(1.0, 0.0, prior.sigma_a, 0.0, FAR)
+        number = len(groups.means)
         shares = 1 / groups.counts
-        share = float(shares.mean())
-        degrees = share**2 / float((shares * shares).mean()) * len(shares) - 1
-        estimate = sqrt(max(float(groups.means.var(ddof=1)), prior.floor**2 * share))
+        share = float(shares.sum()) / number
+        degrees = share**2 * number**2 / float(shares @ shares) - 1
+        means = groups.means - float(groups.means.sum()) / number
+        estimate = sqrt(max(float(means @ means) / (number - 1), prior.floor**2 * share))
         below, above = _reach(degrees)
         high = min(estimate * exp(above), SIGMAS * (prior.sigma_a + prior.sigma_y * sqrt(share)))
         return cls(share, degrees, estimate, min(estimate * exp(-below), high / 2), high)
-
-
-def _spare(groups: Groups) -> float:
-    """Degrees of freedom within groups."""
-    return float(groups.counts.sum()) - len(groups.counts)
 
 
 def _reach(degrees: float) -> tuple[float, float]:
@@ -186,11 +190,11 @@ def _reach(degrees: float) -> tuple[float, float]:
     return below, min(symmetric + NATS / degrees, FAR)
 
 
-def _range_of_s(groups: Groups, prior: MixedPrior, *, ceiling: float) -> tuple[float, float]:
-    degrees = _spare(groups)
+def _range_of_s(
+    degrees: float, squares: float, prior: MixedPrior, *, ceiling: float
+) -> tuple[float, float]:
     below, above = _reach(degrees)
-    within = sqrt(float(groups.deviations.sum()) / degrees) if degrees > 0 else 0.0
-    estimate = max(within, prior.floor)
+    estimate = max(sqrt(squares / degrees) if degrees > 0 else 0.0, prior.floor)
     high = min(estimate * exp(above), SIGMAS * prior.sigma_y, ceiling)
     low = max(min(estimate * exp(-below), high / 2), prior.floor)
     return low, max(high, 1.1 * low)
@@ -206,24 +210,39 @@ def _log_spaced(low: float, high: float) -> tuple[Array, Array]:
 def _posterior(
     groups: Groups, prior: MixedPrior, a_square: Array, s_square: Array, steps: Array
 ) -> Fit:
-    """The marginal density of (a, s), mu and all group effects integrated out.
-
-    Groups of one size share a variance, so their sums stand for them all.
-    """
-    counts = groups.counts.astype(np.intp)
-    means = groups.means - prior.m0
-    occurrences = np.bincount(counts)
-    (sizes,) = occurrences.nonzero()
-    numbers: Array = occurrences[sizes].astype(np.float64)
-    variances = s_square / sizes[:, None] + a_square
-    precisions = 1 / variances
-    precision = numbers @ precisions + prior.sigma_mu**-2
-    mu = np.bincount(counts, means)[sizes] @ precisions / precision
+    """The marginal density of (a, s), mu and all group effects integrated out."""
+    degrees, squares = groups.within()
+    sizes, sums = _by_size(groups, prior)
+    variances = s_square / sizes[:, None]
+    variances += a_square
+    # Numbers, sums and squares of the means, each by 1 / variance.
+    precision, mu, spread = sums @ (1 / variances)
+    precision += prior.sigma_mu**-2
+    mu /= precision
     # Minus twice the logarithm of the density.
-    twice: Array = numbers @ np.log(variances) + np.log(precision)
-    twice += np.bincount(counts, means * means)[sizes] @ precisions - mu * mu * precision
-    twice += _spare(groups) * np.log(s_square) + float(groups.deviations.sum()) / s_square
-    twice += a_square / prior.sigma_a**2 + s_square / prior.sigma_y**2
+    twice: Array = sums[0] @ np.log(variances)
+    twice += np.log(precision)
+    twice += spread
+    twice -= mu * mu * precision
+    twice += degrees * np.log(s_square)
+    twice += squares / s_square
+    twice += a_square / prior.sigma_a**2
+    twice += s_square / prior.sigma_y**2
     weights = np.exp((twice.min() - twice) / 2) * steps
     weights /= weights.sum()
     return Fit(weights, a_square, s_square, mu + prior.m0, 1 / precision)
+
+
+def _by_size(groups: Groups, prior: MixedPrior) -> tuple[Array, Array]:
+    """Sizes, and for each the number of groups, the sum of their means and of these squared.
+
+    Groups of one size share a variance, so their sums stand for them all.
+    """
+    means = groups.means - prior.m0
+    if len(means) <= FEW:
+        return groups.counts, np.array([np.ones(len(means)), means, means * means])
+    counts = groups.counts.astype(np.intp)
+    numbers = np.bincount(counts)
+    (sizes,) = numbers.nonzero()
+    summed = [numbers, np.bincount(counts, means), np.bincount(counts, means * means)]
+    return sizes.astype(np.float64), np.array([each[sizes] for each in summed], dtype=np.float64)

@@ -1,0 +1,146 @@
+"""What an ask and a tell cost: CPU time, memory and log, on trees that each variant grew itself.
+
+The yardstick is a fixed loop of numpy calls, timed in between: a figure is comparable with one from
+another machine, or from a busy one, by its ratio to the yardstick. Every figure is the median of
+`CHUNKS` stretches of the search's own growth, with the problem's own time taken off.
+"""
+
+import argparse
+import gc
+import json
+import tracemalloc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import process_time
+
+import numpy as np
+
+from app.search.codec import decode, encode
+from app.search.search import Search, replay
+from app.search.settings import Algorithm, ExpertChoice, SearchSettings
+from app.search.trial import Trial
+from tests.reference.abmcts.problems import PROBLEMS, State
+
+CHUNKS = 5
+CHUNK = 40
+"""Asks and tells in a stretch; a tenth of the tree, where that is less."""
+
+CASES = (
+    ("P1_wide", Algorithm.AB_MCTS_A, ExpertChoice.THOMPSON),
+    ("P3_multi", Algorithm.AB_MCTS_A, ExpertChoice.THOMPSON),
+    ("P3_multi", Algorithm.AB_MCTS_A, ExpertChoice.STACK),
+    ("P3_multi", Algorithm.AB_MCTS_A_BETA, ExpertChoice.THOMPSON),
+    ("P1_wide", Algorithm.AB_MCTS_M, ExpertChoice.THOMPSON),
+    ("P3_multi", Algorithm.AB_MCTS_M, ExpertChoice.THOMPSON),
+    ("P3_multi", Algorithm.AB_MCTS_M, ExpertChoice.STACK),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Milliseconds of CPU an ask and tell at a tree's size, and the yardstick's beside it."""
+
+    nodes: int
+    ask_tell_ms: float
+    yardstick_ms: float
+
+
+class Growing:
+    """A search with the state of each of its answers."""
+
+    def __init__(self, problem: str, settings: SearchSettings) -> None:
+        self.search = Search(settings)
+        self._answer, _ = PROBLEMS[problem]
+        self._rng = np.random.default_rng(settings.seed)
+        self._states: list[State | None] = [None]
+
+    def grow(self, count: int) -> float:
+        """Ask and tell so often; the CPU seconds that the engine took."""
+        engine_s = 0.0
+        for _ in range(count):
+            start = process_time()
+            trial = self.search.ask()
+            asked = process_time()
+            assert isinstance(trial, Trial), trial
+            state = self._answer(trial.expert, self._states[trial.parent], self._rng)
+            answered = process_time()
+            self.search.tell(trial.id, state["score"], cost=1)
+            engine_s += process_time() - answered + asked - start
+            self._states.append(state)
+        return engine_s
+
+
+def yardstick_s() -> float:
+    """A fixed mix of small numpy calls, as an ask makes them."""
+    rng = np.random.default_rng(0)
+    start = process_time()
+    for _ in range(100):
+        drawn = rng.standard_normal((8, 32))
+        drawn *= 0.5
+        drawn.argmax(axis=0)
+        np.exp(drawn[0]).sum()
+    return process_time() - start
+
+
+def figures(growing: Growing, sizes: Sequence[int]) -> list[Figure]:
+    """One a size, the tree growing from one to the next."""
+    found: list[Figure] = []
+    for size in sizes:
+        growing.grow(size - len(growing.search.nodes))
+        chunk = min(CHUNK, max(1, size // 10))
+        engine, yard = [], []
+        for _ in range(CHUNKS):
+            yard.append(yardstick_s())
+            engine.append(growing.grow(chunk) / chunk)
+        found.append(Figure(size, median(engine) * 1000, median(yard) * 1000))
+    return found
+
+
+def bytes_a_node(search: Search, settings: SearchSettings) -> tuple[float, float]:
+    """Memory of a search replayed from the log, the log in it included; and the log as JSON."""
+    log = list(search.log)
+    records = sum(len(json.dumps(encode(event), separators=(",", ":"))) for event in log)
+    lines = [json.dumps(encode(event)) for event in log]
+    held = measured(lambda: replay(settings, (decode(json.loads(line)) for line in lines)))
+    return held / len(search.nodes), records / len(search.nodes)
+
+
+def measured(build: Callable[[], object]) -> int:
+    """Bytes that what `build` returns holds on to."""
+    gc.collect()
+    tracemalloc.start()
+    built = build()
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    del built
+    return held
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search speed", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1_000, 10_000])
+    sizes: list[int] = parser.parse_args(arguments).sizes
+    print("ms CPU an ask and tell (beside it the yardstick, ms); bytes a node in memory and as log")
+    for problem, algorithm, expert_choice in CASES:
+        _, experts = PROBLEMS[problem]
+        settings = SearchSettings(
+            experts=tuple(experts),
+            seed=1,
+            algorithm=algorithm,
+            expert_choice=expert_choice,
+            max_nodes=2 * max(sizes),
+            max_depth=1_000_000,
+            target_score=None,
+            patience=None,
+        )
+        growing = Growing(problem, settings)
+        cells = [
+            f"{figure.nodes}: {figure.ask_tell_ms:.3f} ({figure.yardstick_ms:.2f})"
+            for figure in figures(growing, sizes)
+        ]
+        held, logged = bytes_a_node(growing.search, settings)
+        name = f"{algorithm} {expert_choice} {len(experts)} expert(s) {problem}"
+        print(f"{name:45} {'  '.join(cells)}  {held:.0f} B + {logged:.0f} B", flush=True)
