@@ -140,14 +140,10 @@ def best_child(
     contenders = brood.contenders
     if len(contenders) == 1:
         return contenders[0], 1.0
-    ballots = prior.ballots(broods.rows(contenders), rng)
-    places = ballots.argmax(axis=0)
-    if brood.grown or brood.leaves:
-        rival, value = best_of_rest(prior, broods, brood, rng)
-        places[ballots.max(axis=0) < value] = len(contenders)
-        contenders = [*contenders, rival]
-    place, chance = followed(places)
-    return contenders[place], chance
+    rival, value = best_of_rest(prior, broods, brood, rng)
+    ballots = prior.ballots(broods.rows(np.asarray(contenders)), rng, rival=value)
+    place, chance = followed(ballots.argmax(axis=0))
+    return contenders[place] if place < len(contenders) else rival, chance
 
 
 def best_of_rest(

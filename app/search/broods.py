@@ -43,7 +43,7 @@ class Brood(Generic[T]):
     __slots__ = ("below", "best_leaf", "contenders", "grown", "leaves", "own")
 
     def __init__(self, new_tally: Callable[[], T]) -> None:
-        self.contenders: list[int] = []
+        self.contenders = array("i")
         self.leaves = array("i")
         self.grown = array("i")
         self.own = new_tally()
@@ -53,7 +53,7 @@ class Brood(Generic[T]):
 
     def ids(self) -> Ids:
         """All children: the contenders first."""
-        first = np.array(self.contenders, dtype=np.int32)
+        first: Ids = np.asarray(self.contenders)
         if not self.grown and not self.leaves:
             return first
         return np.concatenate([first, np.asarray(self.grown), np.asarray(self.leaves)])
@@ -117,9 +117,14 @@ class Broods(Generic[T]):
 
     def subtree(self, node_id: int) -> T:
         """Scores of a node (not the root) and of all its descendants."""
+        if self._rising:
+            self._settle()
+        return self._settled_subtree(node_id)
+
+    def _settled_subtree(self, node_id: int) -> T:
         tally = self._tally_of(self._nodes[node_id - 1])
         for pool in self._pools:
-            if (brood := self.brood(node_id, pool)) is not None:
+            if (brood := self._broods.get((node_id, pool))) is not None:
                 tally.merge(brood.below)
         return tally
 
@@ -189,7 +194,7 @@ class Broods(Generic[T]):
                 risen.merge(gained)
             if node_id == ROOT:
                 continue
-            self._set_row(node_id, self.subtree(node_id))
+            self._set_row(node_id, self._settled_subtree(node_id))
             node = self._nodes[node_id - 1]
             if node.parent not in gains:
                 gains[node.parent] = {}

@@ -18,7 +18,7 @@ Cells = npt.NDArray[np.intp]
 ALMOST_1 = 1 - 1e-12
 """Keeps a draw below the last of cumulated weights, which rounding may leave below 1."""
 
-NODES = 14
+NODES = 12
 """Grid points a dimension."""
 MIDPOINTS = np.arange(NODES) + 0.5
 ONES = np.ones((NODES, NODES))

@@ -13,11 +13,13 @@ from typing import Protocol
 import numpy as np
 
 from app.search.broods import Ids, Rows
-from app.search.tally import Tally
+from app.search.tally import UNIT, UNIT_SQUARED, Tally
 
 Row = tuple[float, float, float]
 
 TURN = 2 * pi
+TINY = float_info.min
+"""For a gamma draw of 0, one in 2^53 with shape 1/2: it means a very large variance."""
 VOTES = 32
 """Joint draws that vote on a choice: its recorded chance is a multiple of 1 / VOTES."""
 
@@ -37,8 +39,11 @@ class Belief(Protocol):
         """One plausible mean score an arm: draws of means, not of next scores."""
         ...
 
-    def ballots(self, arms: Rows, rng: np.random.Generator) -> Rows:
-        """`VOTES` exchangeable draws an arm, each column distributed as `draws`."""
+    def ballots(self, arms: Rows, rng: np.random.Generator, *, rival: float = -inf) -> Rows:
+        """`VOTES` exchangeable draws an arm, each column distributed as `draws`.
+
+        The last row is `rival` throughout: what all others have drawn at best.
+        """
         ...
 
     def best_single(
@@ -80,36 +85,42 @@ class Gaussian:
     def arm(self, tally: Tally) -> Row:
         """As `given`, in fewer steps: this is what an ask computes most often."""
         kappa = self.kappa + tally.n
-        m = (self.kappa * self.m + tally.sum) / kappa
-        squares = self.nu * self.tau_square + self.kappa * self.m**2 + tally.square_sum
+        m = (self.kappa * self.m + tally.total / UNIT) / kappa
+        squares = tally.squares / UNIT_SQUARED + self.nu * self.tau_square + self.kappa * self.m**2
         return m, sqrt((squares - kappa * m * m) / (2 * kappa)), (self.nu + tally.n) / 2
 
     def chance_above(self, first: Row, second: Row, rng: np.random.Generator) -> float:
         """Draws the two variances; what is then left is a difference of two normals."""
         (m1, spread1, shape1), (m2, spread2, shape2) = first, second
-        variance = spread1**2 / precision(shape1, rng) + spread2**2 / precision(shape2, rng)
+        variance = spread1**2 / (rng.standard_gamma(shape1) or TINY)
+        variance += spread2**2 / (rng.standard_gamma(shape2) or TINY)
         return erfc((m1 - m2) / sqrt(2 * variance)) / 2
 
     def draws(self, arms: Rows, rng: np.random.Generator) -> Rows:
         """By the polar method for Student's t of 2 * shape degrees: in few calls of numpy.
 
+        The exponential is minus the logarithm of the uniform that the source begins with.
+
         Source: Bailey, Polar generation of random variates with the t-distribution, 1994.
         """
-        u, v = rng.random((2, len(arms)))
-        z_square = (1 - u) ** (-1 / arms[:, 2]) - 1
-        z_square *= 2
-        drawn: Rows = np.sqrt(z_square) * np.cos(TURN * v)
+        drawn: Rows = np.expm1(rng.standard_exponential(len(arms)) / arms[:, 2])
+        drawn *= 2
+        np.sqrt(drawn, out=drawn)
+        drawn *= np.cos(TURN * rng.random(len(arms)))
         drawn *= arms[:, 1]
         drawn += arms[:, 0]
         return drawn
 
-    def ballots(self, arms: Rows, rng: np.random.Generator) -> Rows:
+    def ballots(self, arms: Rows, rng: np.random.Generator, *, rival: float = -inf) -> Rows:
         """Draws the variances once; the columns are normal given these."""
         # One by one: below some twenty arms that is faster than numpy's broadcasting.
-        scales = [spread / sqrt(precision(shape, rng)) for _, spread, shape in arms.tolist()]
-        drawn: Rows = rng.standard_normal((len(arms), VOTES))
-        drawn *= np.array(scales)[:, None]
-        drawn += arms[:, :1]
+        gamma = rng.standard_gamma
+        scales = [[spread / sqrt(gamma(shape) or TINY)] for _, spread, shape in arms.tolist()]
+        drawn: Rows = np.full((len(arms) + 1, VOTES), rival)
+        arms_drawn = drawn[:-1]
+        rng.standard_normal(out=arms_drawn)
+        arms_drawn *= scales
+        arms_drawn += arms[:, :1]
         return drawn
 
     def best_single(
@@ -129,8 +140,8 @@ class Gaussian:
         drawn: set[int] = set()
         for left in range(len(ids), 0, -1):
             log_u += log(1 - rng.random()) / left
-            w = max(-expm1(log_u), float_info.min)
-            t = (1 - 2 * w) / sqrt(2 * w * max(1 - w, float_info.min))
+            w = max(-expm1(log_u), TINY)
+            t = (1 - 2 * w) / sqrt(2 * w * max(1 - w, TINY))
             if top_m + top_spread * max(t, 0.0) <= best_value:
                 break
             while (place := int(rng.random() * len(ids))) in drawn:
@@ -172,9 +183,10 @@ class Beta:
         drawn: Rows = rng.beta(arms[:, 0], arms[:, 1])
         return drawn
 
-    def ballots(self, arms: Rows, rng: np.random.Generator) -> Rows:
+    def ballots(self, arms: Rows, rng: np.random.Generator, *, rival: float = -inf) -> Rows:
         """`VOTES` beta draws an arm."""
-        return np.array([rng.beta(a, b, VOTES) for a, b, _ in arms.tolist()])
+        drawn = [rng.beta(a, b, VOTES) for a, b, _ in arms.tolist()]
+        return np.array([*drawn, np.full(VOTES, rival)])
 
     def best_single(
         self, rows: Rows, ids: Ids, top_score: float, rng: np.random.Generator
@@ -183,8 +195,3 @@ class Beta:
         drawn = self.draws(rows[ids], rng)
         place = drawn.argmax()
         return int(ids[place]), float(drawn[place])
-
-
-def precision(shape: float, rng: np.random.Generator) -> float:
-    """A gamma draw, never 0: with shape 1/2 one in 2^53 is, and means a very large variance."""
-    return max(rng.standard_gamma(shape), float_info.min)

@@ -35,7 +35,9 @@ def test_ballots_and_single_draws_have_one_distribution(
     rng = np.random.default_rng(0)
     arm = prior.arm(tally_of(*scores))
     single = prior.draws(np.array([arm] * 40_000), rng)
-    ballots = np.concatenate([prior.ballots(np.array([arm] * 10), rng)[:, 0] for _ in range(4_000)])
+    ballots = np.concatenate(
+        [prior.ballots(np.array([arm] * 10), rng)[:-1, 0] for _ in range(4_000)]
+    )
     levels = [0.05, 0.25, 0.5, 0.75, 0.95]
     width = np.quantile(single, 0.95) - np.quantile(single, 0.05)
     gap = np.quantile(single, levels) - np.quantile(ballots, levels)
@@ -81,9 +83,11 @@ def test_best_single_of_one_is_that_one() -> None:
 
 @pytest.mark.parametrize("prior", BELIEFS)
 def test_every_ballot_counts(prior: Belief) -> None:
-    """One column a vote, one row an arm."""
+    """One column a vote, one row an arm, and one of what the others draw at best."""
     arms = np.array([prior.arm(tally_of(0.5))] * 3)
-    assert prior.ballots(arms, np.random.default_rng(0)).shape == (3, VOTES)
+    ballots = prior.ballots(arms, np.random.default_rng(0), rival=0.7)
+    assert ballots.shape == (4, VOTES)
+    assert (ballots[-1] == 0.7).all()
 
 
 def test_row_is_the_posterior() -> None:
