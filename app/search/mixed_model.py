@@ -102,13 +102,14 @@ def fit(groups: Groups, prior: MixedPrior) -> Fit:
     follows whichever is known better, so that it has points along the ridge that this leaves.
     """
     between = _Between.of(groups, prior)
-    degrees, squares = groups.within()
+    degrees, squares = within = groups.within()
     low_s, high_s = _range_of_s(degrees, squares, prior, ceiling=between.most_s)
     if degrees < between.degrees:
         a, s, steps = _along_total(between, low_s, high_s)
     else:
         a, s, steps = _along_within(between, low_s, high_s, prior)
-    return _posterior(groups, prior, (a * a).ravel(), (s * s).ravel(), steps.ravel())
+    points = (a * a).ravel(), (s * s).ravel()
+    return _posterior(groups, within, prior, points, steps.ravel())
 
 
 def _along_total(between: "_Between", low_s: float, high_s: float) -> tuple[Array, Array, Array]:
@@ -208,10 +209,15 @@ def _log_spaced(low: float, high: float) -> tuple[Array, Array]:
 
 
 def _posterior(
-    groups: Groups, prior: MixedPrior, a_square: Array, s_square: Array, steps: Array
+    groups: Groups,
+    within: tuple[float, float],
+    prior: MixedPrior,
+    points: tuple[Array, Array],
+    steps: Array,
 ) -> Fit:
     """The marginal density of (a, s), mu and all group effects integrated out."""
-    degrees, squares = groups.within()
+    degrees, squares = within
+    a_square, s_square = points
     sizes, sums = _by_size(groups, prior)
     variances = s_square / sizes[:, None]
     variances += a_square

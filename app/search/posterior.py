@@ -5,6 +5,7 @@ row of such numbers, so that many can be drawn at once. Nothing here knows a tre
 where a score came from.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import erfc, expm1, inf, log, pi, sqrt
 from sys import float_info
@@ -114,8 +115,9 @@ class Gaussian:
     def ballots(self, arms: Rows, rng: np.random.Generator, *, rival: float = -inf) -> Rows:
         """Draws the variances once; the columns are normal given these."""
         # One by one: below some twenty arms that is faster than numpy's broadcasting.
-        gamma = rng.standard_gamma
-        scales = [[spread / sqrt(gamma(shape) or TINY)] for _, spread, shape in arms.tolist()]
+        gamma: Callable[[float], float] = rng.standard_gamma
+        listed: list[Row] = arms.tolist()
+        scales = [[spread / sqrt(gamma(shape) or TINY)] for _, spread, shape in listed]
         drawn: Rows = np.full((len(arms) + 1, VOTES), rival)
         arms_drawn = drawn[:-1]
         rng.standard_normal(out=arms_drawn)

@@ -89,7 +89,8 @@ def figures(growing: Growing, sizes: Sequence[int]) -> list[Figure]:
     for size in sizes:
         growing.grow(size - len(growing.search.nodes))
         chunk = min(CHUNK, max(1, size // 10))
-        engine, yard = [], []
+        engine: list[float] = []
+        yard: list[float] = []
         for _ in range(CHUNKS):
             yard.append(yardstick_s())
             engine.append(growing.grow(chunk) / chunk)
