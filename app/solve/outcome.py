@@ -114,7 +114,7 @@ def conclude(run: Run, cause: Cause) -> tuple[Solved, Mapping[str, str]]:
         stop_reason=cause.stop_reason,
         decision=_decision(run),
         confidence=_confidence(run, best),
-        search=None if run.search is None else _search(run, run.search),
+        search=None if run.search is None else _search(run, run.search, best),
         evaluation=_evaluation(run, best),
         calls=tuple(run.attempts.lines),
         cap=run.plan.cap,
@@ -203,10 +203,11 @@ def _evaluation(run: Run, best: Answer | None) -> EvaluationFacts | None:
     return EvaluationFacts(made.score, made.passed, run.request.panel.combine, items)
 
 
-def _search(run: Run, search: Search) -> SearchFacts:
+def _search(run: Run, search: Search, answer: Answer | None) -> SearchFacts:
     asked = [node for node in search.nodes if node.trial_id is not None]
     fresh = sum(node.parent == ROOT for node in asked)
-    best = search.best
+    # Of several best ones, that which is returned.
+    best = search.best if answer is None or answer.node is None else answer.node
     return SearchFacts(
         algorithm=run.request.search.algorithm,
         nodes=len(search.nodes),

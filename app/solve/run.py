@@ -7,6 +7,7 @@ leaves the best answer that was paid for.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from app.answers.canonical import canonical
 from app.answers.extract import extract
 from app.evaluators.evaluation import Candidate
 from app.evaluators.panel import Panel, PanelEvaluation
@@ -14,6 +15,7 @@ from app.gate.gate import Route
 from app.ledger.openings import Claim
 from app.providers.completion import FinishReason
 from app.search.search import Search
+from app.search.selection import Scored, select
 from app.solve.attempt import Attempts, Reply
 from app.solve.meter import Meter
 from app.solve.plan import Plan, Seat
@@ -113,9 +115,15 @@ class Run:
         """The answer to return if the run ended now."""
         if self.chosen is not None:
             return self.chosen
-        # The first of the best: a later answer must be better to replace one that already stood.
-        return max(self.answers, key=_rank, default=None)
+        # An answer that was cut short is the last choice among its equals.
+        answers = sorted(self.answers, key=lambda answer: not answer.well_formed)
+        scored = [(answer, answer.score) for answer in answers if answer.score is not None]
+        if not scored:
+            return next(iter(answers), None)
+        candidates = [Scored(_meant(answer), score) for answer, score in scored]
+        # No evaluator that there is would score the same answer otherwise another time.
+        return scored[select(candidates, noisy=False)][0]
 
 
-def _rank(answer: Answer) -> tuple[float, bool]:
-    return (-1.0 if answer.score is None else answer.score, answer.well_formed)
+def _meant(answer: Answer) -> str | None:
+    return None if answer.answer is None else canonical(answer.answer)

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from app.money import NanoUSD, from_usd
 from app.providers.completion import ProviderUnavailable
 from app.providers.scripted import by_op, in_turn, reply
+from app.search.settings import Algorithm
 from tests.backends import Backends
 from tests.gateway import Json, copied, exact, fathom
 
@@ -125,7 +126,7 @@ def test_search_is_counted_by_what_its_calls_were_for(answered: Answered) -> Non
     if facts is None:
         return
     calls, adopted = facts["calls"], int("mode" not in answered.body)
-    assert facts["algorithm"] == "ab_mcts_a"
+    assert facts["algorithm"] == "fathom"
     assert facts["nodes"] == adopted + calls["fresh"] + calls["refine"] == 4
     assert calls["failed"] == 1
     assert answered.solve["lineage"]["path"][0] == 0
@@ -163,3 +164,49 @@ async def test_tree_is_told_as_json_and_drawn_as_text(sqlite_url: str) -> None:
         assert len(rows) == 1 + 3
         single = await running.solved(mode="single")
         assert (await running.tree(single))["nodes"] == []
+
+
+async def test_tree_says_why_the_search_went_there(sqlite_url: str) -> None:
+    """Wider or deeper, how likely that was, and in words; what was there before was not chosen."""
+    async with fathom(sqlite_url, by_op({"gate.*": reply("7"), "t*": reply("8")})) as running:
+        solve = await running.solved(
+            exact("391") | {"search": {"max_nodes": 6, "concurrency": 1, "patience": 9}}
+        )
+        nodes = (await running.tree(solve))["nodes"]
+    assert nodes[0]["choice"] == {
+        "action": "given",
+        "propensity": None,
+        "p_wider": None,
+        "because": "the gate had paid for this answer before the search began",
+    }
+    for node in nodes[1:]:
+        choice = node["choice"]
+        assert choice["action"] == ("deeper" if node["parent"] else "wider")
+        assert 0 < choice["propensity"] <= 1
+        did = f"refined node {node['parent']}" if node["parent"] else "asked for a fresh answer"
+        chance = f"{choice['p_wider']:.0%}"
+        assert choice["because"] == f"{did}: going wider here had a chance of {chance}"
+
+
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+async def test_every_algorithm_can_be_asked_for(algorithm: Algorithm, sqlite_url: str) -> None:
+    """By the name under which the solve object names it."""
+    search = {"algorithm": algorithm, "max_nodes": 5, "patience": 9, "concurrency": 1}
+    async with fathom(sqlite_url, by_op({"t*": in_turn(reply("7"), reply("391"))})) as running:
+        solve = await running.solved({"mode": "search", "search": search} | exact("391"))
+    assert solve["output_text"] == "391"
+    assert (solve["search"]["algorithm"], solve["stop_reason"]) == (algorithm, "target_score")
+
+
+async def test_search_stops_where_nothing_is_worth_its_price(sqlite_url: str) -> None:
+    """Only where the caller says what a point of score is worth."""
+    script = by_op({"t*": reply("7")})
+    search = {"max_nodes": 64, "patience": 64}
+    async with fathom(sqlite_url, script) as running:
+        asked = {"mode": "search"} | exact("391")
+        unpriced = await running.solved(asked | {"search": search})
+        assert unpriced["stop_reason"] == "max_nodes"
+        priced = await running.solved(asked | {"search": search | {"score_value_usd": "0.0001"}})
+        assert priced["stop_reason"] == "value_of_information"
+        assert priced["status"] == "completed"
+        assert priced["search"]["nodes"] < unpriced["search"]["nodes"]
