@@ -8,9 +8,10 @@ the database, and no caller may wait for a model inside a transaction.
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, NewType, TypeVar
 
+import msgspec
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -60,7 +61,13 @@ class Database:
             self._reader = self._glancer = sqlite_engine(url, begin="BEGIN", connections=4)
         else:
             self._writer = create_async_engine(
-                url, pool_size=connections, max_overflow=0, pool_timeout=30, pool_pre_ping=False
+                url,
+                pool_size=connections,
+                max_overflow=0,
+                pool_timeout=30,
+                pool_pre_ping=False,
+                json_serializer=to_json,
+                json_deserializer=msgspec.json.decode,
             )
             # The same pool. By default each statement of a transaction sees a state of its own.
             self._reader = self._writer.execution_options(
@@ -112,10 +119,12 @@ async def uninterrupted(work: Awaitable[T]) -> T:
     running = asyncio.ensure_future(work)
     cancellation: asyncio.CancelledError | None = None
     while not running.done():
-        try:
-            await asyncio.wait([running])
-        except asyncio.CancelledError as again:  # a deadline, and then a client that leaves
-            cancellation = again
+        with suppress(Exception):  # a failure of its own is raised below
+            try:
+                # Cheaper than asyncio.wait, which a solve would pay for nine times.
+                await asyncio.shield(running)
+            except asyncio.CancelledError as again:  # a deadline, and then a client that leaves
+                cancellation = again
     if cancellation is not None:
         raise cancellation from running.exception()
     return running.result()
@@ -148,11 +157,23 @@ def _sqlstate(error: DBAPIError) -> str:
     return getattr(error.orig, "sqlstate", None) or ""
 
 
+def to_json(document: object) -> str:
+    """A document as JSON text, a tenth of the time of the standard library's."""
+    return msgspec.json.encode(document).decode()
+
+
 def sqlite_engine(
     url: str, *, begin: str, connections: int, foreign_keys: str = "ON"
 ) -> AsyncEngine:
     """An engine whose transactions start with `begin` and wait for another process's to end."""
-    engine = create_async_engine(url, pool_size=connections, max_overflow=0, pool_timeout=60)
+    engine = create_async_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=60,
+        json_serializer=to_json,
+        json_deserializer=msgspec.json.decode,
+    )
 
     def configure(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         # The driver would open transactions by itself, late and deferred: 750 of 1,000 concurrent
