@@ -62,6 +62,8 @@ class Fathom:
         self._lineages = Lineages(settings.experience)
         self._beliefs = believe(self._lineages)
         self._verdicts: deque[float] = deque(maxlen=VERDICTS)
+        # The first is what the search is worth before it begins: it is not ended lightly.
+        self._judge()
 
     def asked(self, trial: Trial) -> None:
         """Nothing to count: trials in flight are seen when choosing."""
@@ -84,7 +86,7 @@ class Fathom:
         rng: np.random.Generator,
     ) -> Choice | Stop:
         """The call of largest worth; Stop(value) once none has been worth its price lately."""
-        if self._value is not None and self._verdicts:
+        if self._value is not None and self._lineages.count:
             worth = sum(self._verdicts) / len(self._verdicts)
             if worth * self._value < 1:
                 return Stop(StopReason.VALUE)
@@ -94,6 +96,9 @@ class Fathom:
     def _think(self) -> None:
         self._beliefs = believe(self._lineages)
         self._lineages.saturated.rows[:] = self._beliefs.own
+        self._judge()
+
+    def _judge(self) -> None:
         if self._value is not None:
             rng = np.random.default_rng(self._lineages.skills.calls_ended)
             ballot = self._ballot(self._experts, rng)
