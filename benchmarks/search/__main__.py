@@ -1,19 +1,23 @@
-"""Measures of the search engine: `python -m benchmarks.search {speed,quality,recorded}`.
+"""Measures of the search engine: `python -m benchmarks.search [SUBJECT [OPTION ...]]`.
 
-Each is a module of this folder with a `main(arguments)`, imported only when asked for.
+Each subject is a module of this folder with a `main(arguments)`, imported only when asked for;
+without one, all of them run in turn.
 """
 
 import sys
 from importlib import import_module
 
-SUBJECTS = ("speed", "quality", "recorded")
+SUBJECTS = ("speed", "quality", "recorded", "selection")
 
 
 def main() -> None:
     """Hand the rest of the command line to the subject that it begins with."""
-    if len(sys.argv) < 2 or sys.argv[1] not in SUBJECTS:
-        sys.exit(f"usage: python -m benchmarks.search {{{','.join(SUBJECTS)}}} ...")
-    import_module(f"benchmarks.search.{sys.argv[1]}").main(sys.argv[2:])
+    asked = sys.argv[1:2] or list(SUBJECTS)
+    if not set(asked) <= set(SUBJECTS):
+        sys.exit(f"usage: python -m benchmarks.search [{{{','.join(SUBJECTS)}}} ...]")
+    for subject in asked:
+        print(f"== {subject}", flush=True)
+        import_module(f"benchmarks.search.{subject}").main(sys.argv[2:])
 
 
 main()
