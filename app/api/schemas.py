@@ -95,8 +95,8 @@ class SearchBody(_Body):
         description="How the next call is chosen. `fathom`: by expected improvement per dollar. "
         "`ab_mcts_a`, `ab_mcts_a_beta`, `ab_mcts_m`: adaptive branching as published "
         "(arXiv 2503.04412). The others, for comparison: `best_of_n` asks afresh each time, "
-        "`refine` improves on the best, one call at a time, `mcts` is UCT, `best_first` refines the "
-        "best that has room, and `tot_bfs` the best few, level by level.",
+        "`refine` improves on the best, one call at a time, `mcts` is UCT, `best_first` refines "
+        "the best that has room, and `tot_bfs` the best few, level by level.",
     )
     max_nodes: Annotated[int, Field(ge=1, le=512)] = 16
     max_depth: Annotated[int, Field(ge=1, le=64)] = 8
