@@ -63,6 +63,9 @@ EXPERTS: Final = [
     ("sound", "acme", "sound"),
 ]
 
+PLAIN: Final[Json] = {"algorithm": "ab_mcts_a", "max_nodes": 4, "concurrency": 2}
+"""A search whose first two asks say nothing of prices."""
+
 POLICY: Final = """
 [policies.default]
 default_expert = "faulty"
@@ -126,7 +129,7 @@ class Bench:
         """The fault alone, and in a search."""
         alone: Json = {"mode": "single", "experts": [fault.expert]}
         search: Json = {"mode": "search", "experts": [fault.expert, "sound"], **exact(RIGHT)}
-        wide: Json = {"seed": seed_that_asks_both(), "search": {"max_nodes": 4, "concurrency": 2}}
+        wide: Json = {"seed": seed_that_asks_both(), "search": PLAIN}
         async with self._room:
             return await asyncio.gather(
                 self._solve(fault.name, alone | fault.body),
