@@ -15,7 +15,7 @@ from app.db.clock import Clock
 from app.db.engine import WriteTx
 from app.db.texts import storable_document
 from app.ids import SolveId
-from app.ledger import journal
+from app.ledger import journal, late
 from app.ledger.budgets import Release, release
 from app.ledger.journal import CUT_SHORT, UNMADE, CallResult, Closed, Intent, OpenCall, Told
 from app.ledger.openings import Claim
@@ -130,6 +130,9 @@ class _Writing:
         default_factory=list[tuple[SolveId, Mapping[str, str]]]
     )
     erased: list[SolveId] = field(default_factory=list[SolveId])
+    late: list[tuple[OpenCall, CallResult]] = field(
+        default_factory=list[tuple[OpenCall, CallResult]]
+    )
 
     def close(self, solve: _Standing, call_id: str, result: CallResult) -> bool:
         """Book a call's outcome, if it has none."""
@@ -173,6 +176,8 @@ async def end_together(tx: WriteTx, finishes: Sequence[Finish]) -> Sequence[bool
     writing = _Writing()
     owned = [_finish(writing, solves.get(one.claim.solve_id), one) for one in finishes]
     await journal.close(tx, writing.closed)
+    for call, result in writing.late:
+        await late.book(tx, call, result)
     await journal.note(tx, writing.told)
     if writing.charged:
         await tx.execute(_CHARGE, writing.charged)
@@ -193,6 +198,8 @@ def _finish(writing: _Writing, solve: _Standing | None, finish: Finish) -> bool:
     if finish.loose.outcome is not None:
         intent, result = finish.loose.outcome
         booked = writing.close(solve, intent.call_id, result)
+        if not booked:
+            writing.late.append((finish.claim.call_of(intent), result))
     if owned and not solve.ended:
         writing.end(solve, finish)
     elif booked:

@@ -12,7 +12,8 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, func, literal, not_, null, or_, select, union_all
 
 from app.db.engine import Database, ReadTx
-from app.ledger.postings import CallState, tenant_account
+from app.ledger.late import CLOSED
+from app.ledger.postings import PLATFORM_LOSS, SUSPENSE, CallState, tenant_account
 from app.ledger.tables import Budget, Call, Entry, Solve
 
 SHOWN_MAX: Final = 5
@@ -137,6 +138,42 @@ def _charges_are_not_posted() -> Query:
     return select(both.c.account).group_by(both.c.account).having(func.sum(both.c.nano) != 0)
 
 
+def _suspense_is_not_what_is_unknown() -> Query:
+    suspended = (
+        select(Entry.call_id, func.sum(Entry.amount).label("nano"))
+        .where(Entry.account == SUSPENSE)
+        .group_by(Entry.call_id)
+        .subquery()
+    )
+    waits = func.coalesce(suspended.c.nano, 0)
+    is_known = Call.late_cost.is_not(None)
+    joined = select(Call.id).outerjoin(suspended, suspended.c.call_id == Call.id)
+    return joined.where(
+        or_(
+            waits < 0,
+            and_(waits > 0, or_(is_known, waits + Call.cost > Call.max_cost)),
+            and_(Call.state == CallState.ORPHAN, not_(is_known), waits != Call.max_cost),
+        )
+    )
+
+
+def _late_cost_is_not_the_loss() -> Query:
+    borne = (
+        select(Entry.call_id, func.sum(Entry.amount).label("nano"))
+        .where(Entry.kind == "late", Entry.account == PLATFORM_LOSS)
+        .group_by(Entry.call_id)
+        .subquery()
+    )
+    is_final = and_(Call.state.in_(CLOSED), Call.cost == 0)
+    joined = select(Call.id).outerjoin(borne, borne.c.call_id == Call.id)
+    return joined.where(
+        or_(
+            func.coalesce(Call.late_cost, 0) != func.coalesce(borne.c.nano, 0),
+            and_(Call.late_cost.is_not(None), not_(is_final)),
+        )
+    )
+
+
 def _inflight_is_not_the_open_calls() -> Query:
     calls = (
         select(Call.solve_id, func.sum(Call.max_cost).label("nano"))
@@ -191,6 +228,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "a call costs what was charged for it": _none(_cost_is_not_the_charge()),
     "a solve posted what its calls cost": _none(_posted_is_not_the_cost_of_calls()),
     "a tenant was charged what its solves posted": _none(_charges_are_not_posted()),
+    "what waits in suspense is what calls may yet cost": _none(_suspense_is_not_what_is_unknown()),
+    "what a call cost late is the operator's loss": _none(_late_cost_is_not_the_loss()),
     "what is in flight is what open calls may cost": _none(_inflight_is_not_the_open_calls()),
     "a solve stays within its hold, and that within its cap": _none(_beyond_its_hold()),
     "an ended solve has nothing open and holds nothing": _none(_ended_with_something_open()),

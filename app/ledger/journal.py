@@ -6,7 +6,7 @@ its outcome, or it ends as cancelled or orphaned when its solve is finished.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from sqlalchemy import String, bindparam, insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute
@@ -15,7 +15,7 @@ from app.db.clock import Clock
 from app.db.engine import WriteTx
 from app.db.texts import storable
 from app.ids import SolveId, TenantId, uuid7
-from app.ledger.postings import Bill, CallState, Share, postings, share
+from app.ledger.postings import Bill, CallState, Posting, Share, postings, share
 from app.ledger.retention import keep_texts
 from app.ledger.tables import Call, Entry, Solve
 from app.money import NanoUSD
@@ -149,6 +149,9 @@ class CallResult:
     error: str | None = None
 
 
+Entered: TypeAlias = tuple[OpenCall, Posting]
+"""One side of a double entry, and the call it is about."""
+
 CUT_SHORT: Final = CallResult(Bill(CallState.CANCELLED, billed=None), error="the solve ended first")
 """What becomes of a call that is still open when its solve ends: it may have happened."""
 
@@ -183,27 +186,19 @@ class Closed:
             "ended_as": result.bill.state,
             "paid": split.tenant,
             "guessed": result.bill.billed is None and bool(split.tenant or split.suspense),
-            "answered_by": _fitting(Call.returned_model, result.returned_model),
-            "request_id": _fitting(Call.provider_request_id, result.provider_request_id),
+            "answered_by": fitting(Call.returned_model, result.returned_model),
+            "request_id": fitting(Call.provider_request_id, result.provider_request_id),
             "sent_tokens": result.input_tokens,
             "received_tokens": result.output_tokens,
-            "finished": _fitting(Call.finish_reason, result.finish_reason),
-            "went_wrong": _fitting(Call.error, result.error),
+            "finished": fitting(Call.finish_reason, result.finish_reason),
+            "went_wrong": fitting(Call.error, result.error),
         }
 
-    def entries(self) -> Sequence[dict[str, object]]:
+    def entries(self) -> Sequence[Entered]:
         """Its double entries."""
         call = self.call
         return [
-            {
-                "id": f"ent_{uuid7().hex}",
-                "call_id": call.id,
-                "solve_id": call.solve_id,
-                "kind": posting.kind,
-                "account": posting.account,
-                "amount": posting.amount,
-                "price_version": call.price_version,
-            }
+            (call, posting)
             for posting in postings(self.split, tenant_id=call.tenant_id, provider=call.provider)
         ]
 
@@ -222,7 +217,7 @@ async def end(tx: WriteTx, call: OpenCall, result: CallResult) -> Share | None:
     await tx.execute(
         _CHARGE, {"solve": call.solve_id, "spent": split.tenant, "drawn": call.max_cost}
     )
-    await _post(tx, [closed])
+    await _post_closed(tx, [closed])
     return split
 
 
@@ -230,7 +225,7 @@ async def close(tx: WriteTx, closed: Sequence[Closed]) -> None:
     """Book outcomes of calls that are locked and open; their solves are not touched."""
     if closed:
         await tx.execute(_CLOSE, [one.row() for one in closed])
-        await _post(tx, closed)
+        await _post_closed(tx, closed)
 
 
 async def note(tx: WriteTx, told: Sequence[Told]) -> None:
@@ -243,7 +238,7 @@ async def note(tx: WriteTx, told: Sequence[Told]) -> None:
             "call": one.call_id,
             "seq": one.seq,
             "scored": one.score,
-            "given_up": _fitting(Call.abandoned, one.reason),
+            "given_up": fitting(Call.abandoned, one.reason),
         }
         for one in told
     ]
@@ -267,9 +262,33 @@ async def orphan_open(tx: WriteTx, solve_ids: Sequence[SolveId]) -> None:
     await tx.execute(_NONE_IN_FLIGHT, {"solves": solve_ids})
 
 
+async def post(tx: WriteTx, entries: Sequence[Entered]) -> None:
+    """Append double entries."""
+    rows = [
+        {
+            "id": f"ent_{uuid7().hex}",
+            "call_id": call.id,
+            "solve_id": call.solve_id,
+            "kind": posting.kind,
+            "account": posting.account,
+            "amount": posting.amount,
+            "price_version": call.price_version,
+        }
+        for call, posting in entries
+    ]
+    if rows:
+        await tx.execute(_POST, rows)
+
+
 def text_name(op: str) -> str:
     """The name under which the text of a call's answer is kept."""
     return f"call:{op}"
+
+
+def fitting(column: InstrumentedAttribute[str | None], text: str | None) -> str | None:
+    """What a provider says of its answer, cut to the column: no outcome is refused for it."""
+    assert isinstance(column.type, String)
+    return None if text is None else storable(text)[: column.type.length]
 
 
 def _intent_row(solve_id: SolveId, intent: Intent) -> dict[str, object]:
@@ -301,19 +320,11 @@ async def _room(tx: WriteTx, solve_id: SolveId) -> NanoUSD:
     return NanoUSD((await tx.execute(_ROOM, {"solve": solve_id})).scalar_one())
 
 
-async def _post(tx: WriteTx, closed: Sequence[Closed]) -> None:
-    entries = [entry for one in closed for entry in one.entries()]
-    if entries:
-        await tx.execute(_POST, entries)
+async def _post_closed(tx: WriteTx, closed: Sequence[Closed]) -> None:
+    await post(tx, [entry for one in closed for entry in one.entries()])
     texts = [
         (one.call.solve_id, {text_name(one.call.op): one.result.text})
         for one in closed
         if one.result.text is not None
     ]
     await keep_texts(tx, texts)
-
-
-def _fitting(column: InstrumentedAttribute[str | None], text: str | None) -> str | None:
-    # What a provider says of its answer is cut to the column: no outcome is refused for it.
-    assert isinstance(column.type, String)
-    return None if text is None else storable(text)[: column.type.length]

@@ -17,7 +17,7 @@ from app.db.batch import Batches
 from app.db.clock import Clock
 from app.db.engine import Database, WriteTx
 from app.ids import TenantId
-from app.ledger import journal
+from app.ledger import journal, late
 from app.ledger.budgets import (
     Account,
     BudgetStatus,
@@ -29,7 +29,7 @@ from app.ledger.budgets import (
 )
 from app.ledger.endings import NOTHING_LOOSE, Ending, Finish, Loose, end_together
 from app.ledger.idempotency import IdempotencyKey, KeyTaken, earlier
-from app.ledger.journal import CallResult, Intent, OpenCall, Told
+from app.ledger.journal import CallResult, Intent, Told
 from app.ledger.openings import Claim, Opening, open_together
 from app.ledger.postings import Share
 from app.ledger.price import Price
@@ -144,10 +144,15 @@ class Ledger:
             raise BudgetExceeded("request", intent.max_cost, NanoUSD(left + grow)) from None
 
     async def settle_call(self, claim: Claim, intent: Intent, result: CallResult) -> Share | None:
-        """Book what a call cost, whoever reports it; None if it had been booked before."""
+        """Book what a call cost, whoever reports it; None if it had been booked before.
+
+        Of a call that was closed meanwhile the tenant pays nothing more.
+        """
+        call = claim.call_of(intent)
 
         async def work(tx: WriteTx) -> Share | None:
-            return await journal.end(tx, _call_of(claim, intent), result)
+            split = await journal.end(tx, call, result)
+            return await late.book(tx, call, result) if split is None else split
 
         return await self._db.write(work)
 
@@ -195,15 +200,3 @@ async def _draw(
     except IntegrityError as error:
         raise Overdrawn from error
     return budgets
-
-
-def _call_of(claim: Claim, intent: Intent) -> OpenCall:
-    return OpenCall(
-        id=intent.call_id,
-        solve_id=claim.solve_id,
-        tenant_id=claim.account.tenant_id,
-        op=intent.op,
-        provider=intent.provider,
-        price_version=intent.price_version,
-        max_cost=intent.max_cost,
-    )

@@ -16,7 +16,7 @@ from app.ids import SolveId
 from app.ledger import journal
 from app.ledger.budgets import Account, path, reserve
 from app.ledger.idempotency import IdempotencyKey, remember
-from app.ledger.journal import Intent
+from app.ledger.journal import Intent, OpenCall
 from app.ledger.tables import Solve, SolveInput
 from app.money import NanoUSD
 
@@ -51,6 +51,18 @@ class Claim:
     solve_id: SolveId
     account: Account
     token: int
+
+    def call_of(self, intent: Intent) -> OpenCall:
+        """The intent as its outcome needs it."""
+        return OpenCall(
+            id=intent.call_id,
+            solve_id=self.solve_id,
+            tenant_id=self.account.tenant_id,
+            op=intent.op,
+            provider=intent.provider,
+            price_version=intent.price_version,
+            max_cost=intent.max_cost,
+        )
 
 
 async def open_together(tx: WriteTx, openings: Sequence[Opening]) -> None:

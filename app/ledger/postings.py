@@ -4,7 +4,7 @@ Accounts: `tenant:<id>` pays, `provider:<name>` is owed, `platform_loss` is what
 `suspense` is what may have been charged upstream and is settled by reconciliation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -84,11 +84,37 @@ def tenant_account(tenant_id: str) -> str:
 
 def postings(split: Share, *, tenant_id: str, provider: str) -> Sequence[Posting]:
     """The double entries of one call; nothing is posted for an amount of zero."""
-    debits = [
-        ("charge", tenant_account(tenant_id), split.tenant),
-        ("overrun", PLATFORM_LOSS, split.platform_loss),
-        ("suspense", SUSPENSE, split.suspense),
-    ]
+    return _against(
+        provider,
+        [
+            ("charge", tenant_account(tenant_id), split.tenant),
+            ("overrun", PLATFORM_LOSS, split.platform_loss),
+            ("suspense", SUSPENSE, split.suspense),
+        ],
+    )
+
+
+def true_cost(bill: Bill) -> NanoUSD | None:
+    """What a call has cost, whoever pays; None where nobody knows yet."""
+    if bill.billed is not None:
+        return bill.billed
+    is_certain = bill.state is not CallState.OK and not bill.may_have_worked
+    return NOTHING if is_certain else None
+
+
+def late_postings(cost: NanoUSD, *, suspended: NanoUSD, provider: str) -> Sequence[Posting]:
+    """The double entries of a cost that is known once the call is closed.
+
+    What was `suspended` for it is taken back. The tenant's part is final, so the operator bears
+    the cost.
+    """
+    return _against(
+        provider,
+        [("reversal", SUSPENSE, NanoUSD(-suspended)), ("late", PLATFORM_LOSS, cost)],
+    )
+
+
+def _against(provider: str, debits: Iterable[tuple[str, str, NanoUSD]]) -> Sequence[Posting]:
     return [
         Posting(kind, account, amount)
         for kind, debtor, owed in debits

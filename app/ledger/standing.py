@@ -19,11 +19,11 @@ async def standing(tx: ReadTx, *, apart: Collection[str]) -> Standing:
     )
     inflight, holds = (await tx.execute(open_solves)).one()
     # By way of the entries, whose accounts are indexed: an orphan that could have cost nothing
-    # has none, and nothing to be reconciled either.
+    # has none, and nothing to be reconciled either; one whose cost came late is reconciled.
     orphans = (
         select(func.count(func.distinct(Call.id)))
         .join(Entry, Entry.call_id == Call.id)
-        .where(Entry.account == SUSPENSE, Call.state == CallState.ORPHAN)
+        .where(Entry.account == SUSPENSE, Call.state == CallState.ORPHAN, Call.late_cost.is_(None))
     )
     return Standing(
         inflight=inflight,

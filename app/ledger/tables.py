@@ -98,6 +98,7 @@ class Call(Base):
 
     `ask`, `parent`, `asked_seq` and `told_seq` place a trial in its solve's search log, from which
     the tree can be rebuilt; `propensity` and `widen` say how likely it and going wider were.
+    `late_cost` is what a call that was closed as cancelled or orphaned proved to have cost.
     """
 
     __tablename__ = "call"
@@ -129,6 +130,7 @@ class Call(Base):
     max_cost: Mapped[NanoUSD]
     cost: Mapped[NanoUSD] = mapped_column(default=NanoUSD(0))
     estimated: Mapped[bool] = mapped_column(default=False)
+    late_cost: Mapped[NanoUSD | None]
     ask: Mapped[int | None]
     parent: Mapped[int | None]
     asked_seq: Mapped[int | None]

@@ -85,20 +85,6 @@ async def test_no_call_stays_open_when_its_solve_ends(database: Database) -> Non
     await assert_books_hold(database)
 
 
-async def test_outcome_after_the_end_changes_nothing(database: Database) -> None:
-    """A cancelled call is final for the tenant."""
-    ledger = Ledger(database)
-    payer = await account(database)
-    claim = await ledger.hold(opening(payer, 100))
-    late = intent(claim, max_cost=50)
-    await ledger.intend(claim, late, grow=nano(0))
-    await ledger.finish(claim, ending("cancelled"))
-    assert await ledger.settle_call(claim, late, answered(500)) is None
-    assert await balances(database, claim) == {"suspense": 50, "provider": -50}
-    assert await levels(database, payer) == [(0, 0), (0, 0)]
-    await assert_books_hold(database)
-
-
 async def test_erased_texts_leave_every_amount(database: Database) -> None:
     """Neither question nor answer; entries, calls and the bill stay."""
     ledger = Ledger(database)

@@ -115,6 +115,21 @@ TAMPERINGS: Sequence[tuple[str, Sequence[Any], Sequence[str]]] = [
         ["what is in flight is what"],
     ),
     (
+        "an orphan without its worst case in suspense",
+        [update(Call).where(Call.op == "t2").values(state="orphan")],
+        ["what waits in suspense", "what is in flight is what"],
+    ),
+    (
+        "a late cost that nobody bears",
+        [update(Call).where(Call.op == "t1").values(late_cost=5)],
+        ["what a call cost late"],
+    ),
+    (
+        "a late cost of a call that the tenant pays",
+        [update(Call).where(Call.op == "t1").values(late_cost=0)],
+        ["what a call cost late"],
+    ),
+    (
         "a solve beyond its hold",
         [update(Solve).where(Solve.state == "in_progress").values(hold=1)],
         ["a budget has what", "a solve stays within"],
@@ -198,6 +213,34 @@ async def test_call_charged_twice_or_to_another_is_found(database: Database) -> 
         "a call costs what was charged for it",
         "a tenant was charged what its solves posted",
     ]
+
+
+async def test_cost_that_was_booked_late_but_never_came_is_found(database: Database) -> None:
+    """And suspense that was taken back without ever having been there."""
+    live = await busy(database)
+    call_id = f"{live.solve_id}:t1:1"
+    await tamper(
+        database,
+        entry(call_id, "reversal", "suspense", -5),
+        entry(call_id, "reversal", "provider:scripted", 5),
+        entry(call_id, "late", "platform_loss", 5),
+        entry(call_id, "late", "provider:scripted", -5),
+    )
+    assert await broken(database) == [
+        "what waits in suspense is what calls may yet cost",
+        "what a call cost late is the operator's loss",
+    ]
+
+
+async def test_suspense_of_a_call_whose_cost_is_known_is_found(database: Database) -> None:
+    """It would be counted twice."""
+    ledger = Ledger(database)
+    claim = await ledger.hold(opening(await account(database), 100))
+    made = intent(claim, max_cost=50)
+    await ledger.intend(claim, made, grow=nano(0))
+    await ledger.finish(claim, ending("cancelled"))
+    await tamper(database, update(Call).values(late_cost=0))
+    assert await broken(database) == ["what waits in suspense is what calls may yet cost"]
 
 
 async def test_finding_names_a_few_of_many_offenders(database: Database) -> None:

@@ -7,9 +7,11 @@ from app.ledger.postings import (
     Bill,
     CallState,
     Share,
+    late_postings,
     postings,
     share,
     tenant_account,
+    true_cost,
 )
 from app.money import NanoUSD
 
@@ -89,3 +91,42 @@ def test_no_account_is_posted_to_twice_in_one_kind(split: Share) -> None:
     """Which the entries' unique key would refuse."""
     made = postings(split, tenant_id="tnt_1", provider="scripted")
     assert len({(posting.kind, posting.account) for posting in made}) == len(made)
+
+
+@given(amounts, amounts)
+def test_late_cost_takes_the_place_of_what_was_suspended(cost: NanoUSD, suspended: NanoUSD) -> None:
+    """Operator and provider; the tenant is not among the accounts, and each kind sums to zero."""
+    made = late_postings(cost, suspended=suspended, provider="scripted")
+    sums: dict[str, int] = {}
+    for posting in made:
+        sums[posting.account] = sums.get(posting.account, 0) + posting.amount
+    assert sums.get(SUSPENSE, 0) == -suspended
+    assert sums.get(PLATFORM_LOSS, 0) == cost
+    assert sums.get("provider:scripted", 0) == suspended - cost
+    assert sums.keys() <= {SUSPENSE, PLATFORM_LOSS, "provider:scripted"}
+    for kind in {posting.kind for posting in made}:
+        assert sum(posting.amount for posting in made if posting.kind == kind) == 0
+
+
+@given(shares, amounts, amounts)
+def test_late_postings_never_meet_those_of_the_closing(
+    split: Share, cost: NanoUSD, suspended: NanoUSD
+) -> None:
+    """Which the entries' unique key would refuse."""
+    closing = postings(split, tenant_id="tnt_1", provider="scripted")
+    late = late_postings(cost, suspended=suspended, provider="scripted")
+    both = [(posting.kind, posting.account) for posting in (*closing, *late)]
+    assert len(set(both)) == len(both)
+
+
+@given(bills, amounts, amounts)
+def test_true_cost_is_known_where_nothing_would_wait_in_suspense(
+    bill: Bill, max_cost: NanoUSD, room: NanoUSD
+) -> None:
+    """And is then what tenant and operator would have paid."""
+    split, cost = share(bill, max_cost=max_cost, room=room), true_cost(bill)
+    if cost is None:
+        assert bill.billed is None
+    else:
+        assert cost == split.tenant + split.platform_loss
+        assert split.suspense == 0

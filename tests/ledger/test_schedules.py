@@ -10,6 +10,7 @@ import pytest
 
 from app.db.engine import Database
 from app.ledger.budgets import Account
+from app.ledger.endings import Loose
 from app.ledger.journal import CallResult, Intent
 from app.ledger.leases import Leases
 from app.ledger.ledger import Ledger
@@ -86,12 +87,16 @@ class Actor:
         await self.ledger.settle_call(claim, made, self.outcome(made.max_cost))
 
     async def finish(self) -> None:
-        """End a solve, perhaps again."""
+        """End a solve, perhaps again, perhaps with the outcome of a call of its."""
         if not self.claims:
             return
         state = self.random.choice(["completed", "incomplete", "failed", "cancelled"])
         claim = self.random.choice(self.claims)
-        await self.ledger.finish(claim, ending(state, erase=self.random.random() < 0.3))
+        made = [one for of, one in self.calls if of == claim]
+        last = self.random.choice([None, *made])
+        outcome = None if last is None else (last, self.outcome(last.max_cost))
+        how = ending(state, erase=self.random.random() < 0.3)
+        await self.ledger.finish(claim, how, loose=Loose(outcome=outcome))
 
     async def take_over(self) -> None:
         """Claim what looks abandoned; nobody here beats, so that is everything."""

@@ -74,6 +74,20 @@ async def test_orphans_are_counted(database: Database) -> None:
     assert found["fathom_orphan_calls"] == 2
 
 
+async def test_an_orphan_whose_cost_came_late_is_reconciled(database: Database) -> None:
+    """Nothing of it is unknown any more."""
+    ledger, account = Ledger(database), await make(database, "acme")
+    claim = await ledger.hold(opening(account, 1_000))
+    made = intent(claim, max_cost=100)
+    await ledger.intend(claim, made, grow=NanoUSD(0))
+    await database.write(lambda tx: journal.orphan_open(tx, [claim.solve_id]))
+    await ledger.settle_call(claim, made, answered(30))
+
+    found = await read(database, metrics())
+
+    assert found["fathom_orphan_calls"] == 0
+
+
 async def test_a_tenant_made_later_gets_its_series(database: Database) -> None:
     """Within one refresh."""
     watched = metrics("acme")
