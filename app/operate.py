@@ -29,7 +29,8 @@ budgets = typer.Typer(help="What may be spent.", no_args_is_help=True)
 
 T = TypeVar("T")
 
-WIDTH: Final = 100
+WIDTH: Final = 160
+"""Room for the widest table: an id that is cut short is none."""
 
 TenantName = Annotated[str, typer.Argument(help="The tenant's name.")]
 LimitUsd = Annotated[str, typer.Option(help="Dollars a period.")]
@@ -171,12 +172,13 @@ def list_budgets(tenant: TenantName) -> None:
                 level.scope,
                 level.scope_id,
                 level.period.value,
+                level.timezone,
                 *(f"${to_usd(amount)}" for amount in (level.limit, level.posted, level.reserved)),
                 f"${to_usd(level.available)}",
             )
             for level in levels
         ]
-        _print(("scope", "id", "period", "limit", "spent", "held", "left"), rows)
+        _print(("scope", "id", "period", "zone", "limit", "spent", "held", "left"), rows)
 
     on_database(work)
 

@@ -154,11 +154,13 @@ def test_operators_see_tenants_keys_and_budgets(sqlite_url: str) -> None:
     fathom("projects", "create", "acme", "web", "--limit-usd", "3", "--period", "month")
     key = fathom("keys", "create", "acme", "--project", "web", "--limit-usd", "2").strip()
     fathom("budgets", "set", "acme", "--limit-usd", "90", "--period", "month")
+    weekly = ("--limit-usd", "70", "--period", "week", "--timezone", "Europe/Berlin")
+    fathom("budgets", "set", "acme", *weekly)
     fathom("keys", "revoke", key.split("_")[1])
     assert "acme" in fathom("tenants", "list")
     assert "revoked" in fathom("keys", "list", "acme")
     listed = fathom("budgets", "list", "acme")
-    for part in ("$90.00", "$3.00", "$2.00", "month", "project"):
+    for part in ("$90.00", "$3.00", "$2.00", "month", "project", "week", "Europe/Berlin"):
         assert part in listed
 
 

@@ -58,6 +58,7 @@ def _budget(level: BudgetStatus) -> dict[str, Any]:
     return {
         "scope": level.scope,
         "period": level.period,
+        "timezone": level.timezone,
         "limit_usd": to_usd(level.limit),
         "spent_usd": to_usd(level.posted),
         "held_usd": to_usd(level.reserved),

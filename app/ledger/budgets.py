@@ -60,6 +60,7 @@ class BudgetStatus:
     scope: str
     scope_id: str
     period: Period
+    timezone: str
     period_end: datetime
     limit: NanoUSD
     posted: NanoUSD
@@ -153,10 +154,16 @@ async def admitting(tx: ReadTx, solve_id: SolveId) -> list[BudgetStatus]:
 
 
 def refusal(asked: NanoUSD, levels: Sequence[BudgetStatus]) -> BudgetExceeded:
-    """The refusal of an amount that did not fit: it names the level with the least room."""
-    tightest = min(levels, key=lambda level: level.available, default=None)
-    if tightest is None:
+    """The refusal of an amount that did not fit: it names the level with the least room.
+
+    Of several it is the one that lasts longest: before that ends, no other would help.
+    """
+    if not levels:
         return BudgetExceeded("key", asked, NanoUSD(0))
+    least = min(level.available for level in levels)
+    tightest = max(
+        (level for level in levels if level.available == least), key=lambda level: level.period_end
+    )
     return BudgetExceeded(tightest.scope, asked, tightest.available, tightest.resets_at_s)
 
 
@@ -256,7 +263,7 @@ async def _statuses(
 def _status(row: Row[*tuple[Any, ...]], at: datetime) -> BudgetStatus:
     scope, scope_id, period, timezone, period_end, limit, posted, reserved = row
     ends = bounds(Period(period), timezone, at)[1] if period_end is None else period_end
-    return BudgetStatus(scope, scope_id, Period(period), ends, limit, posted, reserved)
+    return BudgetStatus(scope, scope_id, Period(period), timezone, ends, limit, posted, reserved)
 
 
 def _is_current() -> ColumnElement[bool]:

@@ -49,6 +49,24 @@ async def test_budgets_show_every_level_that_a_solve_must_fit(database_url: str)
         assert levels["tenant"]["remaining_usd"] == "100.00"
 
 
+async def test_budgets_show_every_period_of_a_level(database_url: str) -> None:
+    """Each with its own limit, in its own calendar."""
+    async with fathom(database_url, ANSWER) as gateway:
+        database, name = gateway.gateway.database, f"tenant-{uuid7().hex}"
+        made = await open_tenant(database, name=name, policy="default", allowance=PLENTY)
+        for period in Period:
+            allowance = Allowance(from_usd("2"), period, "Europe/Berlin")
+            await set_budget(
+                database, tenant=name, scope=Scope.TENANT, name=None, allowance=allowance
+            )
+        read = await gateway.client.get("/v1/budgets", headers=_bearer(made.key))
+        levels = [level for level in read.json()["data"] if level["scope"] == "tenant"]
+        assert {level["period"] for level in levels} == set(Period)
+        for level in levels:
+            assert (level["limit_usd"], level["timezone"]) == ("2.00", "Europe/Berlin")
+            assert (level["resets_at"] is None) is (level["period"] == "total")
+
+
 async def test_a_project_without_room_refuses_what_tenant_and_key_would_allow(
     database_url: str,
 ) -> None:

@@ -1,4 +1,7 @@
 import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select
@@ -8,9 +11,9 @@ from app.db.engine import Database
 from app.ids import uuid7
 from app.ledger.budgets import Account
 from app.ledger.ledger import Ledger
-from app.ledger.periods import Period
+from app.ledger.periods import Period, bounds
 from app.ledger.refusals import BudgetExceeded
-from app.ledger.tables import Budget
+from app.ledger.tables import Budget, BudgetRule
 from tests.backends import opened
 from tests.ledger.books import answered, assert_books_hold, call, ending, levels, nano, opening
 
@@ -116,3 +119,83 @@ async def test_limit_lowered_while_holds_race_is_never_exceeded_again(database_u
         found = (await levels(one, payer))[0]
         assert (await limits(one, payer))[0] == max(50, sum(found))
         await assert_books_hold(one)
+
+
+EVERY = (Period.HOUR, Period.DAY, Period.WEEK, Period.MONTH, Period.TOTAL)
+KOLKATA = "Asia/Kolkata"
+"""Half an hour off, so that no bound of a day there is one of a day in UTC."""
+
+
+async def bounded(database: Database, limits: Mapping[Period, int]) -> tuple[str, Account]:
+    """A tenant with a limit of its own for each kind of period; its key may spend plenty."""
+    name = f"tenant-{uuid7().hex}"
+    plenty = Allowance(nano(10**9), Period.TOTAL)
+    made = await open_tenant(database, name=name, policy="default", allowance=plenty)
+    for period, limit in limits.items():
+        whole = Allowance(nano(limit), period, KOLKATA)
+        await set_budget(database, tenant=name, scope=Scope.TENANT, name=None, allowance=whole)
+    return name, Account(made.tenant_id, made.key_id)
+
+
+@pytest.mark.parametrize("tightest", EVERY)
+async def test_hold_must_fit_every_period_of_a_scope(database: Database, tightest: Period) -> None:
+    """The tightest refuses, and says when it starts anew in its own calendar."""
+    ledger = Ledger(database)
+    _, payer = await bounded(database, dict.fromkeys(EVERY, 100) | {tightest: 50})
+    claim = await ledger.hold(opening(payer, 40))
+    await call(ledger, claim, answered(30), max_cost=40)
+    await ledger.finish(claim, ending())
+    before = datetime.now(UTC)
+    with pytest.raises(BudgetExceeded) as refused:
+        await ledger.hold(opening(payer, 21))
+    ends = {bounds(tightest, KOLKATA, at)[1] for at in (before, datetime.now(UTC))}
+    assert (refused.value.scope, refused.value.available) == ("tenant", 20)
+    assert refused.value.resets_at_s in (
+        {None} if tightest is Period.TOTAL else {int(end.timestamp()) for end in ends}
+    )
+    await ledger.hold(opening(payer, 20))
+    assert await levels(database, payer) == [(30, 20)] * (len(EVERY) + 1)
+    await assert_books_hold(database)
+
+
+async def test_each_period_is_shown_with_its_calendar(database: Database) -> None:
+    """As they stand, used or not."""
+    _, payer = await bounded(database, dict(zip(EVERY, (2, 3, 4, 5, 6), strict=True)))
+    for _ in range(2):
+        found = await Ledger(database).budgets(payer)
+        shown = {(one.period, one.timezone, one.limit) for one in found if one.scope == "tenant"}
+        assert shown == {
+            (Period.HOUR, KOLKATA, 2),
+            (Period.DAY, KOLKATA, 3),
+            (Period.WEEK, KOLKATA, 4),
+            (Period.MONTH, KOLKATA, 5),
+            (Period.TOTAL, KOLKATA, 6),
+        }
+        await Ledger(database).hold(opening(payer, 1))
+
+
+@pytest.mark.parametrize(
+    "used_up", [(Period.HOUR, Period.DAY), (Period.WEEK, Period.MONTH), (Period.DAY, Period.TOTAL)]
+)
+async def test_of_periods_that_are_used_up_the_one_that_lasts_longest_refuses(
+    database: Database, used_up: tuple[Period, Period]
+) -> None:
+    """Nobody is told to come back in an hour where the day has nothing left either."""
+    _, payer = await bounded(database, dict.fromkeys(used_up, 0))
+    levels_of = {one.period: one for one in await Ledger(database).budgets(payer)}
+    longest = max((levels_of[period] for period in used_up), key=lambda one: one.period_end)
+    with pytest.raises(BudgetExceeded) as refused:
+        await Ledger(database).hold(opening(payer, 1))
+    assert refused.value.resets_at_s == longest.resets_at_s
+
+
+async def test_weeks_begin_on_monday_where_the_budget_is(database: Database) -> None:
+    """At its midnight."""
+    _, payer = await bounded(database, {Period.WEEK: 100})
+    await Ledger(database).hold(opening(payer, 1))
+    query = select(Budget.period_start).join(BudgetRule, BudgetRule.id == Budget.rule_id)
+    async with database.read() as tx:
+        start = await tx.scalar(query.where(BudgetRule.period == Period.WEEK))
+    assert start is not None
+    local = start.astimezone(ZoneInfo(KOLKATA))
+    assert (local.weekday(), local.hour, local.minute) == (0, 0, 0)

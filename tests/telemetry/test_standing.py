@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.accounts import Allowance, open_tenant
+from app.accounts import Allowance, Scope, open_tenant, set_budget
 from app.db.engine import Database
 from app.ledger import journal
 from app.ledger.budgets import Account
@@ -59,6 +59,24 @@ async def test_a_budget_that_nobody_has_used_is_shown(database: Database) -> Non
     found = await read(database, metrics("*"))
     assert found[f"fathom_budget_limit_usd{{{BUDGET.format('acme')}}}"] == 10
     assert found[f"fathom_budget_used_ratio{{{BUDGET.format('acme')}}}"] == 0
+
+
+async def test_every_period_of_a_scope_has_a_series(database: Database) -> None:
+    """An hour that is full shows beside a month that is not."""
+    account = await make(database, "acme")
+    for n, period in enumerate(Period, start=4):
+        allowance = Allowance(from_usd(str(n)), period, "Asia/Kolkata")
+        await set_budget(
+            database, tenant="acme", scope=Scope.TENANT, name=None, allowance=allowance
+        )
+    await Ledger(database).hold(opening(account, from_usd("2"), cap=from_usd("5")))
+
+    found = await read(database, metrics("acme"))
+
+    for n, period in enumerate(Period, start=4):
+        labels = BUDGET.format("acme").replace("day", period)
+        assert found[f"fathom_budget_limit_usd{{{labels}}}"] == n
+        assert found[f"fathom_budget_used_ratio{{{labels}}}"] == 2 / n
 
 
 async def test_orphans_are_counted(database: Database) -> None:
