@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     drain_linger_s: Annotated[float, Field(ge=0, le=60)] = 2.0
     lease_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+    background_max: Annotated[int, Field(ge=0, le=10_000)] = 64
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     metrics_tenants: str = ""

@@ -29,6 +29,7 @@ from app.settings import (
     Settings,
 )
 from app.solve.archive import Archive
+from app.solve.background import Background
 from app.solve.recover import Recovery
 from app.solve.solver import Bench, Solver
 from app.solve.tally import Tally
@@ -103,6 +104,7 @@ async def open_gateway(
         services = Services(
             directory=Directory(database),
             solver=solver,
+            background=await stack.enter_async_context(_in_background(solver, settings)),
             archive=Archive(records=records, tree_log=tree_log),
             readiness=make_readiness(database, redis, drain or Drain()),
             metrics=metrics,
@@ -123,6 +125,15 @@ async def _recovering(recovery: Recovery, leases: Leases) -> AsyncGenerator[None
         running.cancel()
     with suppress(DatabaseUnavailable):
         await leases.leave()
+
+
+@asynccontextmanager
+async def _in_background(solver: Solver, settings: Settings) -> AsyncGenerator[Background]:
+    """Runs solves in the background while the block runs, and hands over what is left of them."""
+    async with _tasks() as tasks:
+        background = Background(solver=solver, tasks=tasks, most=settings.background_max)
+        yield background
+        await background.hand_over(within_s=settings.lease_s)
 
 
 @asynccontextmanager

@@ -192,11 +192,12 @@ async def fathom(
     allowance: Allowance = PLENTY,
     config: GatewayConfig | None = None,
     redis_url: str | None = None,
+    background_max: int = 64,
 ) -> AsyncGenerator[Fathom]:
     """A gateway that answers by `script`, and a tenant with `allowance`."""
     provider = ScriptedProvider(script)
     async with open_gateway(
-        Settings(database_url=database_url, redis_url=redis_url),
+        Settings(database_url=database_url, redis_url=redis_url, background_max=background_max),
         scripted_config() if config is None else config,
         providers={"scripted": provider},
     ) as gateway:

@@ -37,7 +37,8 @@ from app.search.events import UnreadableLog
 from app.search.trial import InvalidScore, UnknownTrial
 from app.settings import BadConfiguration
 from app.solve.archive import NoSuchSolve, ResultErased
-from app.solve.attempt import CallFailed
+from app.solve.attempt import CallFailed, HandedOver
+from app.solve.background import BackgroundFull
 from app.solve.outcome import DeadlineWithoutAnswer, InternalError
 from app.solve.plan import ExpertNotAllowed
 from app.solve.report import shortage_of
@@ -85,6 +86,9 @@ PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
     BudgetExceeded: Problem(402, "budget-exhausted", "The budget has no room"),
     LimitReached: Problem(402, "budget-exhausted", "The request's own limit has no room"),
     Draining: Problem(503, "draining", "The process is about to end", retryable=True),
+    BackgroundFull: Problem(
+        429, "rate-limited", "Too many solves run in the background", retryable=True
+    ),
     StillRunning: Problem(
         409, "idempotency-in-progress", "The same request is running", retryable=True
     ),
@@ -107,6 +111,7 @@ PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
         504, "deadline-no-answer", "No answer before the deadline", retryable=True
     ),
     DatabaseUnavailable: Problem(503, "unavailable", "The ledger is out of reach", retryable=True),
+    HandedOver: Problem(503, "unavailable", "Another process took over", retryable=True),
     ClaimLost: Problem(503, "unavailable", "Another process took over", retryable=True),
     TreeLogFenced: Problem(503, "unavailable", "Another process took over", retryable=True),
     TreeLogGap: INTERNAL,
@@ -156,7 +161,7 @@ def respond(
     if spent is not None:
         document["spent_usd"] = to_usd(spent)
     headers = {"Cache-Control": "no-store"}
-    if problem.status == 503:
+    if problem.status in {429, 503}:
         headers["Retry-After"] = str(RETRY_AFTER_S)
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

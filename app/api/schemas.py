@@ -178,6 +178,11 @@ class SolveBody(_Body):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     seed: Annotated[int, Field(ge=0, le=SEED_MAX)] | None = None
     store: bool = True
+    background: bool = Field(
+        default=False,
+        description="Answer at once with 202 and where to read the solve, and run it whether or "
+        "not you stay connected. Needs an `Idempotency-Key`.",
+    )
     include: list[Literal["candidates"]] = Field(default_factory=list[Literal["candidates"]])
     answer: AnswerBody = Field(default_factory=AnswerBody)
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = Field(
@@ -198,6 +203,12 @@ class SolveBody(_Body):
             raise ValueError("experts: one is named twice")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_read_later(self) -> Self:
+        if self.background and not self.store:
+            raise ValueError("store: what runs in the background must be kept to be read")
+        return self
+
     def to_request(self) -> SolveRequest:
         """The request as the solver takes it; a seed is drawn where none is given."""
         return SolveRequest(
@@ -214,6 +225,7 @@ class SolveBody(_Body):
             temperature=self.temperature,
             extract=self.answer.extract,
             store=self.store,
+            background=self.background,
             metadata=self.metadata,
         )
 

@@ -10,6 +10,7 @@ from app.api.auth import Authenticated
 from app.api.body import idempotency_key, read_body
 from app.api.presence import while_waiting
 from app.api.present import (
+    begun_document,
     candidates,
     running_document,
     shortage_document,
@@ -21,6 +22,7 @@ from app.api.published import REFUSALS
 from app.api.schemas import SolveBody
 from app.api.state import services
 from app.api.trees import tree_document, tree_text
+from app.errors import InvalidRequest
 from app.ledger.refusals import AlreadyAsked
 from app.money import to_usd
 from app.solve.archive import ResultErased
@@ -44,16 +46,21 @@ async def solve(request: Request, tenant: Authenticated) -> Response:
     """Decide how deep to think, think, and answer; the solve object says what it cost and why.
 
     With an `Idempotency-Key`, a request sent again gets the stored result and pays nothing; where
-    its client left before there was one, it runs anew.
+    its client left before there was one, it runs anew. In the background, where a key is needed,
+    the answer is 202 with the solve as it stands and, in `Location`, where to read it.
     """
     if services(request).readiness.draining:
         raise Draining("this process is about to end; send the request again")
     sent = await read_body(request)
     body = SolveBody.model_validate_json(sent)
+    key = idempotency_key(request, sent)
+    if body.background and key is None:
+        raise InvalidRequest("Idempotency-Key", "what runs in the background must have one")
     try:
-        solving = services(request).solver.solve(
-            tenant, body.to_request(), key=idempotency_key(request, sent)
-        )
+        if body.background:
+            run = await services(request).background.begin(tenant, body.to_request(), key=key)
+            return _accepted(begun_document(run))
+        solving = services(request).solver.solve(tenant, body.to_request(), key=key)
         solved, texts = await while_waiting(request, solving)
     except AlreadyAsked as repeat:
         return await _replay(request, tenant, body, repeat.solve_id)
@@ -62,6 +69,9 @@ async def solve(request: Request, tenant: Authenticated) -> Response:
 
 async def _replay(request: Request, tenant: Tenant, body: SolveBody, solve_id: str) -> Response:
     found = await services(request).archive.find(tenant, solve_id)
+    if found.solved is None and body.background:
+        # Said again, for its caller has not heard it: this is the way to the result.
+        return _accepted(running_document(found.record), replayed="true")
     if found.solved is None:
         raise StillRunning(
             f"solve {solve_id} is still running; ask for it at /v1/solves/{solve_id}"
@@ -115,6 +125,13 @@ async def read_tree(
     if form == "text":
         return Response(tree_text(nodes), media_type="text/plain; charset=utf-8", headers=NO_STORE)
     return JSONResponse(tree_document(solve_id, nodes), headers=NO_STORE)
+
+
+def _accepted(document: Mapping[str, Any], *, replayed: str | None = None) -> Response:
+    headers = NO_STORE | {"Location": document["links"]["self"]}
+    if replayed is not None:
+        headers["Idempotency-Replayed"] = replayed
+    return JSONResponse(document, 202, headers)
 
 
 def _headers(solved: Solved) -> dict[str, str]:

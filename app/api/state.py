@@ -7,6 +7,7 @@ from fastapi import Request
 from app.ledger.ledger import Ledger
 from app.ledger.usage import Usage
 from app.solve.archive import Archive
+from app.solve.background import Background
 from app.solve.solver import Solver
 from app.telemetry.metrics import Metrics
 from app.telemetry.readiness import Readiness
@@ -19,6 +20,7 @@ class Services:
 
     directory: Directory
     solver: Solver
+    background: Background
     archive: Archive
     ledger: Ledger
     usage: Usage

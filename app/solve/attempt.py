@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from app.db.engine import uninterrupted
+from app.errors import GatewayError
 from app.ids import SolveId
 from app.ledger.endings import Loose
 from app.ledger.journal import CUT_SHORT, CallResult, Intent, Told, TrialPlace
@@ -80,6 +81,10 @@ class Past:
     replies: Mapping[str, Reply] = field(default_factory=dict[str, Reply])
 
 
+class HandedOver(GatewayError):
+    """This process is about to end; another goes on with the solve."""
+
+
 class CallFailed(ProviderError):
     """All attempts of a call failed; `cost` is what they cost the tenant."""
 
@@ -125,6 +130,7 @@ class Attempts:
         self._ends_at = ends_at
         self._begun, self._last = begun, last
         self._outcome: tuple[Intent, CallResult] | None = None
+        self._leaving = False
         self._room = asyncio.Condition()
         self._enough = asyncio.Event()
 
@@ -136,6 +142,10 @@ class Attempts:
     def try_no_more(self) -> None:
         """From now on a call that fails is not made again: nobody needs its answer any more."""
         self._enough.set()
+
+    def hand_over(self) -> None:
+        """From now on no call is begun: HandedOver is raised instead. Those in flight go on."""
+        self._leaving = True
 
     async def complete(
         self,
@@ -149,8 +159,8 @@ class Attempts:
         """Get an answer, trying again where that may help.
 
         A hold too small grows to `ahead` of room. Raises BudgetExceeded or LimitReached before a
-        call that does not fit, CallFailed when no attempt gave an answer, and TimeoutError when the
-        solve's time ran out over it.
+        call that does not fit, HandedOver before one that is another process's to make, CallFailed
+        when no attempt gave an answer, and TimeoutError when the solve's time ran out over it.
         """
         if (known := self.replies.get(op)) is not None:
             return known
@@ -191,6 +201,8 @@ class Attempts:
                 await self._room.wait()
 
     async def _draw(self, intent: Intent, tokens_max: int, ahead: NanoUSD) -> Draw:
+        if self._leaving:
+            raise HandedOver(f"solve {self._claim.solve_id} is handed over")
         draw = self._meter.draw(intent.max_cost, tokens_max=tokens_max, ahead=ahead)
         if intent == self._begun:
             self._begun = None

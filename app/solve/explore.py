@@ -18,7 +18,7 @@ from app.search.events import Abandoned, Adopted, Asked, Event, ExpertsSet, Told
 from app.search.search import Search
 from app.search.tree import ROOT
 from app.search.trial import Stop, StopReason, Trial, Wait
-from app.solve.attempt import CallFailed
+from app.solve.attempt import CallFailed, HandedOver
 from app.solve.plan import Seat, round_cost
 from app.solve.prompts import fresh, refine
 from app.solve.run import Answer, Run
@@ -37,7 +37,7 @@ class Explorer:
         self._changed = asyncio.Condition()
         self._appending = asyncio.Lock()
         self._appended = 0
-        self._refused: BudgetExceeded | LimitReached | None = None
+        self._refused: BudgetExceeded | LimitReached | HandedOver | None = None
         self._failure: CallFailed | None = None
         self._reason: StopReason | None = None
 
@@ -85,7 +85,8 @@ class Explorer:
     async def explore(self) -> StopReason | BudgetExceeded | LimitReached:
         """Search until the engine stops or a budget refuses; what ended it.
 
-        Raises the refusal, or the last failure of a provider, when there is no answer at all.
+        Raises the refusal, or the last failure of a provider, when there is no answer at all; and
+        HandedOver once what was in flight has come back.
         """
         try:
             async with asyncio.TaskGroup() as workers:
@@ -94,6 +95,8 @@ class Explorer:
         except ExceptionGroup as failures:
             # One worker failed and the others were cancelled for it: its reason is the reason.
             raise failures.exceptions[0] from None
+        if isinstance(self._refused, HandedOver):
+            raise self._refused
         if not self._run.answers and (cause := self._refused or self._failure) is not None:
             raise cause
         ended = self._refused or self._reason
@@ -137,7 +140,7 @@ class Explorer:
             # Its kind and not its words, which may quote the prompt: the log outlives the texts.
             kind = type(failure.last).__name__
             await self._abandon(trial, failure.call_id, failure.cost, kind)
-        except (BudgetExceeded, LimitReached) as refusal:
+        except (BudgetExceeded, LimitReached, HandedOver) as refusal:
             # The trial stays open: it was never made, and after a refusal no other will be.
             self._refused = refusal
             await self._wake()

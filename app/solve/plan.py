@@ -22,6 +22,9 @@ OUTPUT_TOKENS_MIN: Final = 256
 """A cap never shrinks an answer below this (or below the expert's own ceiling, where lower)."""
 
 
+BACKGROUND_DEADLINE_S: Final = 600.0
+"""Of a solve in the background, where no connection is kept waiting for it."""
+
 CEILING_TO_USUAL: Final = 4
 """How many times its usual length an answer may be."""
 
@@ -161,7 +164,8 @@ def _cap(request: SolveRequest, policy: Policy) -> NanoUSD:
 
 def _deadline_s(request: SolveRequest, policy: Policy) -> float:
     asked = request.limits.deadline_ms
-    return policy.deadline_s if asked is None else min(asked / 1000, policy.deadline_s)
+    longest_s = BACKGROUND_DEADLINE_S if request.background else policy.deadline_s
+    return longest_s if asked is None else min(asked / 1000, longest_s)
 
 
 def _choose(request: SolveRequest, policy: Policy) -> Sequence[str]:

@@ -80,7 +80,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class SolveRequest:
-    """Everything a run needs to know of what the caller wants. `seed` fixes every draw."""
+    """Everything a run needs to know of what the caller wants. `seed` fixes every draw.
+
+    In the `background` nobody waits at the end of a connection: the answer is fetched later.
+    """
 
     turns: tuple[Turn, ...]
     seed: int
@@ -95,6 +98,7 @@ class SolveRequest:
     temperature: float | None = None
     extract: Extract | None = None
     store: bool = True
+    background: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property

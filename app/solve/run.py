@@ -79,9 +79,9 @@ class Run:
     search_ms: float | None = None
 
     @property
-    def is_resumed(self) -> bool:
-        """Whether another process began it."""
-        return self.claim.token > 1
+    def is_detached(self) -> bool:
+        """Whether no client waits for it here, so that another process may as well go on."""
+        return self.request.background or self.claim.token > 1
 
     async def ask(self, op: str, seat: Seat) -> Answer:
         """A fresh answer from a seat, evaluated, and kept among the answers."""

@@ -35,7 +35,7 @@ from app.providers.completion import Provider
 from app.search.search import Search
 from app.solve import outcome
 from app.solve import plan as planner
-from app.solve.attempt import FIRST, Attempts, CallFailed, Past, intent_for
+from app.solve.attempt import FIRST, Attempts, CallFailed, HandedOver, Past, intent_for
 from app.solve.decide import choose, decide
 from app.solve.explore import Explorer
 from app.solve.meter import Meter
@@ -134,17 +134,17 @@ class Solver:
     async def run(self, run: Run) -> tuple[Solved, Mapping[str, str]]:
         """Answer, settle, and say how it ended.
 
-        Cancelled, a new solve settles, for its client has left; a resumed one has none, and stays
-        as it is for the next replica.
+        Cancelled, a solve settles, for its client has left. One that has no client stays as it is
+        for the next replica; so it does where HandedOver is raised.
         """
         bind_contextvars(solve_id=run.claim.solve_id)  # for the log
         try:
             cause = await self._until_it_ends(run)
         except asyncio.CancelledError:
-            if not run.is_resumed:
+            if not run.is_detached:
                 await self._finish(run, outcome.CANCELLED)
             raise
-        except (ClaimLost, DatabaseUnavailable):
+        except (ClaimLost, DatabaseUnavailable, HandedOver):
             # Not ours to end any more, or not possible: whoever claims it next will.
             raise
         except Exception:

@@ -243,3 +243,19 @@ def test_opinion_is_held_for_only_where_one_could_be_bought(
     plan = make(request, POLICY, _bench())
     one = plan.first.worst_case(fresh(request, plan.first.expert))
     assert plan.first_hold == (2 * one if buys else one)
+
+
+@pytest.mark.parametrize(
+    ("background", "asked_ms", "deadline_s"),
+    [(False, None, 60), (False, 90_000, 60), (True, None, 600), (True, 90_000, 90)],
+)
+def test_background_solve_has_ten_minutes(
+    *, background: bool, asked_ms: int | None, deadline_s: float
+) -> None:
+    """No connection is kept waiting for it, so the policy's bound on waiting is not its own."""
+    request = replace(REQUEST, background=background, limits=Limits(deadline_ms=asked_ms))
+    price = Price("p", "m", NanoUSD(1), NanoUSD(1))
+    bench = {
+        name: (Expert(name, "p", "m", max_output_tokens=10), price) for name in POLICY.allowed()
+    }
+    assert make(request, POLICY, bench).deadline_s == deadline_s
