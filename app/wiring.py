@@ -30,7 +30,9 @@ from app.settings import (
 )
 from app.solve.archive import Archive
 from app.solve.background import Background
+from app.solve.cancelling import Cancelling
 from app.solve.recover import Recovery
+from app.solve.running import Running
 from app.solve.solver import Bench, Solver
 from app.solve.tally import Tally
 from app.solve.watch import Watch
@@ -87,25 +89,29 @@ async def open_gateway(
         )
         metrics = make_metrics(settings, config)
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
-        replica = _replica()
+        replica, running = _replica(), Running()
         solver = Solver(
             ledger=ledger,
             records=records,
             tree_log=tree_log,
             bench=bench,
             tally=Tally(metrics),
+            running=running,
             owner=replica,
         )
         # A connection of its own: a replica under load must not look dead for want of one.
         beats = Database(settings.database_url, connections=1)
         stack.push_async_callback(beats.aclose)
         leases = Leases(beats, replica=replica, lease_s=settings.lease_s)
-        await stack.enter_async_context(_recovering(Recovery(solver=solver, leases=leases), leases))
+        recovery = Recovery(solver=solver, leases=leases, running=running)
+        await stack.enter_async_context(_recovering(recovery, leases))
+        archive = Archive(records=records, tree_log=tree_log)
         services = Services(
             directory=Directory(database),
             solver=solver,
             background=await stack.enter_async_context(_in_background(solver, settings)),
-            archive=Archive(records=records, tree_log=tree_log),
+            cancelling=Cancelling(ledger=ledger, archive=archive, running=running),
+            archive=archive,
             readiness=make_readiness(database, redis, drain or Drain()),
             metrics=metrics,
             ledger=ledger,

@@ -22,6 +22,7 @@ from app.errors import GatewayError, InvalidRequest
 from app.ledger.refusals import (
     AlreadyAsked,
     BudgetExceeded,
+    CancelAsked,
     ClaimLost,
     IdempotencyKeyReused,
     LimitReached,
@@ -112,6 +113,7 @@ PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
     ),
     DatabaseUnavailable: Problem(503, "unavailable", "The ledger is out of reach", retryable=True),
     HandedOver: Problem(503, "unavailable", "Another process took over", retryable=True),
+    CancelAsked: Problem(409, "cancelled", "The solve was cancelled"),
     ClaimLost: Problem(503, "unavailable", "Another process took over", retryable=True),
     TreeLogFenced: Problem(503, "unavailable", "Another process took over", retryable=True),
     TreeLogGap: INTERNAL,

@@ -113,6 +113,20 @@ async def read_solve(request: Request, solve_id: str, tenant: Authenticated) -> 
     return JSONResponse(document, headers=_headers(found.solved))
 
 
+@router.post("/solves/{solve_id}/cancel", summary="Cancel a solve")
+async def cancel_solve(request: Request, solve_id: str, tenant: Authenticated) -> Response:
+    """The solve object once it has ended; with 202 while another process is still ending it.
+
+    Its calls in flight are cut short, and it costs what the others did. One that had ended stays as
+    it was. The idempotency key of a cancelled solve is free again.
+    """
+    found = await services(request).cancelling.cancel(tenant, solve_id)
+    if found.solved is None:
+        return _accepted(running_document(found.record))
+    document = solve_document(found.solved, stored_text(found.texts))
+    return JSONResponse(document, headers=_headers(found.solved))
+
+
 @router.get("/solves/{solve_id}/tree", summary="Read a solve's search tree")
 async def read_tree(
     request: Request,

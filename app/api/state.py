@@ -8,6 +8,7 @@ from app.ledger.ledger import Ledger
 from app.ledger.usage import Usage
 from app.solve.archive import Archive
 from app.solve.background import Background
+from app.solve.cancelling import Cancelling
 from app.solve.solver import Solver
 from app.telemetry.metrics import Metrics
 from app.telemetry.readiness import Readiness
@@ -21,6 +22,7 @@ class Services:
     directory: Directory
     solver: Solver
     background: Background
+    cancelling: Cancelling
     archive: Archive
     ledger: Ledger
     usage: Usage

@@ -12,15 +12,13 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, func, literal, not_, null, or_, select, union_all
 
 from app.db.engine import Database, ReadTx
+from app.ledger.cancelling import LIVE
 from app.ledger.late import CLOSED
 from app.ledger.postings import PLATFORM_LOSS, SUSPENSE, CallState, tenant_account
 from app.ledger.tables import Budget, Call, Entry, Solve
 
 SHOWN_MAX: Final = 5
 """How many offenders a finding names."""
-
-LIVE: Final = ("in_progress",)
-"""The states of a solve that has not ended."""
 
 Query = Select[*tuple[Any, ...]]
 

@@ -16,6 +16,7 @@ from app.db.engine import Database, WriteTx
 from app.ids import KeyId, SolveId, TenantId
 from app.ledger import journal
 from app.ledger.budgets import Account
+from app.ledger.cancelling import LIVE, marked
 from app.ledger.openings import Claim
 from app.ledger.tables import Replica, Solve
 
@@ -40,6 +41,11 @@ class Leases:
         """Give up the lease at once: what is still running here is anybody's."""
         await self._execute(delete(Replica).where(Replica.id == self._replica))
 
+    async def to_cancel(self) -> Sequence[SolveId]:
+        """The solves of this replica that somebody has asked to end."""
+        async with self._db.glance() as tx:
+            return await marked(tx, self._replica)
+
     async def claim(self, *, most: int) -> Sequence[Claim]:
         """Take over up to `most` running solves of replicas that are dead, oldest first.
 
@@ -53,7 +59,7 @@ class Leases:
             # every row that it is joined to, and each time find `most` more.
             left = await tx.scalars(
                 select(Solve.id)
-                .where(Solve.state == "in_progress", Solve.owner.not_in(alive))
+                .where(Solve.state.in_(LIVE), Solve.owner.not_in(alive))
                 # Whoever can ask lives, however late its own beat may be.
                 .where(Solve.owner != self._replica)
                 .order_by(Solve.id)

@@ -16,8 +16,8 @@ from sqlalchemy.exc import IntegrityError
 from app.db.batch import Batches
 from app.db.clock import Clock
 from app.db.engine import Database, WriteTx
-from app.ids import TenantId
-from app.ledger import journal, late
+from app.ids import SolveId, TenantId
+from app.ledger import cancelling, journal, late
 from app.ledger.budgets import (
     Account,
     BudgetStatus,
@@ -36,6 +36,7 @@ from app.ledger.price import Price
 from app.ledger.refusals import (
     AlreadyAsked,
     BudgetExceeded,
+    CancelAsked,
     ClaimLost,
     IdempotencyKeyReused,
 )
@@ -47,7 +48,7 @@ from app.money import NanoUSD
 _DRAW: Final = (
     update(Solve)
     .where(Solve.id == bindparam("solve"), Solve.token == bindparam("claimed"))
-    .where(Solve.state == "in_progress")
+    .where(Solve.state == cancelling.RUNNING)
     .values(hold=Solve.hold + bindparam("more"), inflight=Solve.inflight + bindparam("drawn"))
     .returning(Solve.budgets)
 )
@@ -120,12 +121,17 @@ class Ledger:
         """Journal a call before it is made, and draw its worst case from the hold.
 
         `grow` first enlarges the hold by so much; `told` is what the search has been told since the
-        last call. Raises BudgetExceeded when the growth or the draw does not fit, and ClaimLost
-        when the claim is no longer the current one; the call must then not be made.
+        last call. Raises BudgetExceeded when the growth or the draw does not fit, CancelAsked when
+        the solve is to end, and ClaimLost when the claim is no longer the current one; the call
+        must then not be made.
         """
 
         async def work(tx: WriteTx) -> None:
             budgets = await _draw(tx, claim, intent.max_cost, grow=grow)
+            if budgets is None and await cancelling.is_marked(
+                tx, claim.solve_id, token=claim.token
+            ):
+                raise CancelAsked(f"solve {claim.solve_id} is to end")
             if budgets is None:
                 raise ClaimLost(f"solve {claim.solve_id} is no longer run by this process")
             if grow:
@@ -142,6 +148,10 @@ class Ledger:
         except Overdrawn:
             left = await self._left(claim)
             raise BudgetExceeded("request", intent.max_cost, NanoUSD(left + grow)) from None
+
+    async def cancel(self, solve_id: SolveId) -> None:
+        """Ask whoever runs the solve to end it; harmless where it has ended."""
+        await self._db.write(partial(cancelling.mark, solve_id=solve_id))
 
     async def settle_call(self, claim: Claim, intent: Intent, result: CallResult) -> Share | None:
         """Book what a call cost, whoever reports it; None if it had been booked before.

@@ -15,6 +15,7 @@ from app.db.engine import WriteTx
 from app.ids import SolveId
 from app.ledger import journal
 from app.ledger.budgets import Account, path, reserve
+from app.ledger.cancelling import RUNNING
 from app.ledger.idempotency import IdempotencyKey, remember
 from app.ledger.journal import Intent, OpenCall
 from app.ledger.tables import Solve, SolveInput
@@ -96,7 +97,7 @@ def _row(opening: Opening, budgets: Sequence[str]) -> dict[str, object]:
         "tenant_id": opening.account.tenant_id,
         "project_id": opening.account.project_id,
         "key_id": opening.account.key_id,
-        "state": "in_progress",
+        "state": RUNNING,
         "token": 1,
         "owner": opening.owner,
         "budgets": budgets,

@@ -41,5 +41,9 @@ class IdempotencyKeyReused(GatewayError):
     """The idempotency key came with another body before; a new request needs a new key."""
 
 
+class CancelAsked(GatewayError):
+    """Somebody has asked for this solve to end: nothing more is begun for it."""
+
+
 class ClaimLost(GatewayError):
     """Another process has claimed this solve; what this one still decides no longer counts."""

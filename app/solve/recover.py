@@ -14,6 +14,7 @@ from app.db.engine import DatabaseUnavailable
 from app.ledger.leases import Leases
 from app.ledger.openings import Claim
 from app.ledger.refusals import ClaimLost
+from app.solve.running import Running
 from app.solve.solver import Solver
 from app.telemetry import traces
 
@@ -24,10 +25,13 @@ log = structlog.get_logger()
 
 
 class Recovery:
-    """Keeps this replica's lease, and finishes the solves of those who lost theirs."""
+    """Keeps this replica's lease, and finishes the solves of those who lost theirs.
 
-    def __init__(self, *, solver: Solver, leases: Leases) -> None:
-        self._solver, self._leases = solver, leases
+    With each beat it also learns which of its own solves somebody else was asked to cancel.
+    """
+
+    def __init__(self, *, solver: Solver, leases: Leases, running: Running) -> None:
+        self._solver, self._leases, self._running = solver, leases, running
 
     async def run(self) -> None:
         """Beat, and after a full lease of beating begin to claim; until cancelled.
@@ -41,6 +45,7 @@ class Recovery:
             while True:
                 try:
                     await self._leases.beat()
+                    self._running.stop(await self._leases.to_cancel())
                     beating_since = clock() if beating_since is None else beating_since
                     if clock() - beating_since >= self._leases.lease_s:
                         for claim in await self._leases.claim(most=AT_ONCE_MAX):

@@ -4,7 +4,9 @@ The answers outlive whatever stops the run, so that a deadline, a budget or a fa
 leaves the best answer that was paid for.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from app.answers.canonical import canonical
@@ -77,11 +79,29 @@ class Run:
     search: Search | None = None
     gate_ms: float | None = None
     search_ms: float | None = None
+    is_cancelled: bool = False
+    _time: asyncio.Timeout | None = field(default=None, init=False)
 
     @property
     def is_detached(self) -> bool:
         """Whether no client waits for it here, so that another process may as well go on."""
         return self.request.background or self.claim.token > 1
+
+    def cancel(self) -> None:
+        """End it now, its calls in flight cut short; harmless once it has ended."""
+        self.is_cancelled = True
+        if self._time is not None and not self._time.expired():
+            self._time.reschedule(0)
+
+    @asynccontextmanager
+    async def within_its_time(self) -> AsyncGenerator[None]:
+        """Raise TimeoutError out of the block at the deadline, or once the run is cancelled."""
+        try:
+            async with asyncio.timeout(self.plan.deadline_s) as limit:
+                self._time = limit
+                yield
+        finally:
+            self._time = None
 
     async def ask(self, op: str, seat: Seat) -> Answer:
         """A fresh answer from a seat, evaluated, and kept among the answers."""

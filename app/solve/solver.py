@@ -29,7 +29,7 @@ from app.ledger.ledger import Ledger
 from app.ledger.openings import Claim, Opening
 from app.ledger.price import Price
 from app.ledger.records import Records
-from app.ledger.refusals import BudgetExceeded, ClaimLost, LimitReached
+from app.ledger.refusals import BudgetExceeded, CancelAsked, ClaimLost, LimitReached
 from app.money import NanoUSD
 from app.providers.completion import Provider
 from app.search.search import Search
@@ -46,6 +46,7 @@ from app.solve.prompts import fresh
 from app.solve.report import Solved, without_texts
 from app.solve.request import Mode, SolveRequest, request_from, to_document
 from app.solve.run import Decision, Run
+from app.solve.running import Running
 from app.solve.tally import Tally
 from app.solve.tree import reopen, search_settings
 from app.store.treelog import TreeLog
@@ -78,10 +79,12 @@ class Solver:
         tree_log: TreeLog,
         bench: Bench,
         tally: Tally,
+        running: Running,
         owner: str,
     ) -> None:
         self._ledger, self._records, self._tree_log = ledger, records, tree_log
-        self._bench, self._tally, self._owner = bench, tally, owner
+        self._bench, self._tally = bench, tally
+        self._running, self._owner = running, owner
 
     async def solve(
         self, tenant: Tenant, request: SolveRequest, *, key: IdempotencyKey | None = None
@@ -138,6 +141,10 @@ class Solver:
         for the next replica; so it does where HandedOver is raised.
         """
         bind_contextvars(solve_id=run.claim.solve_id)  # for the log
+        with self._running.keep(run):
+            return await self._run(run)
+
+    async def _run(self, run: Run) -> tuple[Solved, Mapping[str, str]]:
         try:
             cause = await self._until_it_ends(run)
         except asyncio.CancelledError:
@@ -167,9 +174,13 @@ class Solver:
 
     async def _until_it_ends(self, run: Run) -> Cause:
         try:
-            async with asyncio.timeout(run.plan.deadline_s):
+            async with run.within_its_time():
                 return await self._answer(run)
+        except CancelAsked:
+            return outcome.CANCELLED
         except TimeoutError:
+            if run.is_cancelled:
+                return outcome.CANCELLED
             for answer in run.take_late():
                 if answer.reply.op == STRONG:
                     run.chosen = choose(run, answer)

@@ -1,11 +1,8 @@
 """Solves that nobody waits for: accepted once their money is held, and run to their end."""
 
 import asyncio
-import itertools
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import httpx
 import pytest
@@ -18,9 +15,7 @@ from app.demo import serving
 from app.ledger.periods import Period
 from app.ledger.tables import Call, Solve
 from app.money import from_usd
-from app.providers.scripted import Answer, Script, ScriptedProvider, by_op, held, reply
-from app.settings import Settings
-from app.wiring import Gateway, open_gateway
+from app.providers.scripted import by_op, held, reply
 from tests.backends import opened
 from tests.gateway import (
     Json,
@@ -28,34 +23,14 @@ from tests.gateway import (
     exact,
     fathom,
     open_account,
-    scripted_config,
     served,
     unexpected,
 )
+from tests.solve.detached import ENDED_S, begin, ended, replica
 from tests.solve.serving import gateway_process, kill_9, slow_config
 
-ENDED_S: Final = 20.0
 SINGLE: Json = {"mode": "single"}
 SEARCH: Json = {"mode": "search", "search": {"concurrency": 2, "max_nodes": 4}} | exact("391")
-
-numbers = itertools.count()
-
-
-async def begin(client: httpx.AsyncClient, body: Json, *, key: str | None = None) -> httpx.Response:
-    """Post a body to be solved in the background, under a key of its own."""
-    document = {"input": "What is 17 * 23?", "seed": 1, "background": True} | body
-    headers = {"Idempotency-Key": f"order-{next(numbers)}" if key is None else key}
-    return await client.post("/v1/solve", json=document, headers=headers)
-
-
-async def ended(client: httpx.AsyncClient, location: str) -> Json:
-    """The solve object, once it has ended."""
-    async with asyncio.timeout(ENDED_S):
-        while True:
-            solve: Json = (await client.get(location)).raise_for_status().json()
-            if solve["status"] != "in_progress":
-                return solve
-            await asyncio.sleep(0.02)
 
 
 async def test_background_solve_is_accepted_with_its_money_held(database_url: str) -> None:
@@ -156,19 +131,6 @@ async def test_background_needs_a_key_and_a_store(sqlite_url: str) -> None:
         assert keyless.json()["errors"][0]["field"] == "Idempotency-Key"
         assert (await begin(running.client, SINGLE | {"store": False})).status_code == 422
         assert await running.solves() == []
-
-
-@asynccontextmanager
-async def replica(
-    url: str, script: Answer | Script, *, lease_s: float = 0.5
-) -> AsyncGenerator[tuple[Gateway, ScriptedProvider]]:
-    """One of several gateways of a database."""
-    provider = ScriptedProvider(script)
-    settings = Settings(database_url=url, lease_s=lease_s)
-    async with open_gateway(
-        settings, scripted_config(), providers={"scripted": provider}
-    ) as gateway:
-        yield gateway, provider
 
 
 @pytest.mark.parametrize(
