@@ -146,11 +146,12 @@ async def current_levels(tx: ReadTx, tenant_id: TenantId) -> list[BudgetStatus]:
 
 
 async def admitting(tx: ReadTx, solve_id: SolveId) -> list[BudgetStatus]:
-    """The budgets that admitted a solve, in the period in which they did."""
+    """The budgets that admitted a solve, in the period in which they did; widest scope first."""
     ids = await tx.scalar(select(Solve.budgets).where(Solve.id == solve_id))
-    return await _statuses(
+    levels = await _statuses(
         tx, _levels(Budget.rule_id == BudgetRule.id).where(Budget.id.in_(ids or []))
     )
+    return sorted(levels, key=lambda level: SCOPES.index(level.scope))
 
 
 def refusal(asked: NanoUSD, levels: Sequence[BudgetStatus]) -> BudgetExceeded:
