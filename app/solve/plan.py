@@ -124,6 +124,11 @@ def _within(
     return replace(plan, first_hold=_first_hold(request, plan))
 
 
+def wanted_tokens(request: SolveRequest, expert: Expert) -> int:
+    """How long an answer of the expert may be where no cap shortens it."""
+    return min(request.max_output_tokens or OUTPUT_TOKENS_DEFAULT, expert.max_output_tokens)
+
+
 def expected_cost(request: SolveRequest, seat: Seat) -> NanoUSD:
     """What a fresh answer is taken to cost before any was paid for; only a search weighs it.
 
@@ -204,9 +209,7 @@ class _Seats:
         if name is None:
             return None
         expert, price = self.bench[name]
-        wanted = min(
-            self.request.max_output_tokens or OUTPUT_TOKENS_DEFAULT, expert.max_output_tokens
-        )
+        wanted = wanted_tokens(self.request, expert)
         floor = min(wanted, OUTPUT_TOKENS_MIN)
         seat = Seat(expert, price, wanted)
         messages = fresh(self.request, expert)
@@ -227,8 +230,6 @@ class _Seats:
     def floor_cost(self, name: str) -> NanoUSD:
         """The worst case of the shortest call worth making."""
         expert, price = self.bench[name]
-        wanted = min(
-            self.request.max_output_tokens or OUTPUT_TOKENS_DEFAULT, expert.max_output_tokens
-        )
+        wanted = wanted_tokens(self.request, expert)
         shortest = Seat(expert, price, min(wanted, OUTPUT_TOKENS_MIN))
         return shortest.worst_case(fresh(self.request, expert))

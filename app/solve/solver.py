@@ -37,6 +37,7 @@ from app.solve import outcome
 from app.solve import plan as planner
 from app.solve.attempt import FIRST, Attempts, CallFailed, HandedOver, Past, intent_for
 from app.solve.decide import choose, decide
+from app.solve.estimate import Estimate, estimate
 from app.solve.explore import Explorer
 from app.solve.meter import Meter
 from app.solve.outcome import Cause, conclude
@@ -101,7 +102,7 @@ class Solver:
         where `key` was used for the same request, IdempotencyKeyReused where it was for another.
         """
         await self._ledger.refuse_repeat(tenant.id, key)
-        account = Account(tenant.id, tenant.key_id, tenant.project_id)
+        account = _account(tenant)
         policy = self._policy(tenant)
         try:
             return await self._open(account, request, policy, key=key)
@@ -114,6 +115,16 @@ class Solver:
             return await self._open(account, request, policy, key=key, left=left)
         except BudgetExceeded as refusal:
             raise left if refusal.scope == "request" else refusal from None
+
+    async def estimate(self, tenant: Tenant, request: SolveRequest) -> Estimate:
+        """What the request would hold now and may cost; nothing is held, and nothing is called.
+
+        Refuses as `admit` does, except that a budget without room is a part of the answer.
+        """
+        policy = self._policy(tenant)
+        _panel(request)  # may refuse
+        levels = await self._ledger.budgets(_account(tenant))
+        return estimate(request, policy, self._bench.experts, levels)
 
     async def resume(self, claim: Claim) -> Run:
         """Take up a solve that another process left, at the prices and bounds it was admitted with.
@@ -299,6 +310,10 @@ class Solver:
             last=FIRST if request.mode is Mode.SINGLE and panel is None else None,
         )
         return Run(claim, request, plan, meter, attempts, panel, started_at_s=time.time())
+
+
+def _account(tenant: Tenant) -> Account:
+    return Account(tenant.id, tenant.key_id, tenant.project_id)
 
 
 def _first(solve: SolveId, request: SolveRequest, plan: Plan) -> Intent | None:

@@ -106,6 +106,7 @@ async def test_document_is_openapi_and_lists_every_route(sqlite_url: str) -> Non
         assert document["paths"].keys() >= {
             "/healthz",
             "/v1/solve",
+            "/v1/solve/estimate",
             "/v1/solves/{solve_id}",
             "/v1/solves/{solve_id}/tree",
         }

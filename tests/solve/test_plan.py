@@ -156,7 +156,8 @@ def test_more_money_never_narrows_an_answer(request: SolveRequest, bench: Bench,
     }
 
 
-def _bench() -> Bench:
+def even_bench() -> Bench:
+    """Three experts at one price."""
     price = Price("p", "m", input=from_usd("1"), output=from_usd("10"))
     return {
         name: (Expert(name, "p", name, max_output_tokens=1_000), price)
@@ -166,7 +167,7 @@ def _bench() -> Bench:
 
 def test_defaults_are_the_policys() -> None:
     """A request that says nothing gets what its policy says."""
-    plan = make(REQUEST, POLICY, _bench())
+    plan = make(REQUEST, POLICY, even_bench())
     assert plan.first.expert.name == "cheap"
     assert plan.second.expert.name == "second"
     assert plan.strong is not None
@@ -178,22 +179,22 @@ def test_defaults_are_the_policys() -> None:
 
 def test_explicit_search_has_the_larger_cap() -> None:
     """Who asks for a search knows that it costs more."""
-    assert make(SEARCHED, POLICY, _bench()).cap == POLICY.search_cap
+    assert make(SEARCHED, POLICY, even_bench()).cap == POLICY.search_cap
 
 
 def test_request_narrows_its_policy_and_never_widens_it() -> None:
     """A deadline longer than the policy's is cut, a shorter one is kept."""
     for asked_ms, given_s in ((1_000, 1.0), (600_000, POLICY.deadline_s)):
         request = replace(REQUEST, limits=Limits(deadline_ms=asked_ms))
-        assert make(request, POLICY, _bench()).deadline_s == given_s
+        assert make(request, POLICY, even_bench()).deadline_s == given_s
 
 
 def test_callers_experts_are_the_only_ones() -> None:
     """Also for the roles: a role whose expert is not on the list is nobody's."""
-    plan = make(replace(REQUEST, experts=("strong",)), POLICY, _bench())
+    plan = make(replace(REQUEST, experts=("strong",)), POLICY, even_bench())
     assert plan.first.expert.name == "strong"
     assert [seat.expert.name for seat in plan.searchers] == ["strong"]
-    plan = make(replace(REQUEST, experts=("cheap",)), POLICY, _bench())
+    plan = make(replace(REQUEST, experts=("cheap",)), POLICY, even_bench())
     assert plan.second.expert.name == "cheap"
     assert plan.strong is None
 
@@ -201,18 +202,18 @@ def test_callers_experts_are_the_only_ones() -> None:
 def test_expert_outside_the_policy_is_refused_by_name() -> None:
     """With those that are allowed."""
     with pytest.raises(ExpertNotAllowed, match=r"'other'.*cheap, second, strong"):
-        make(replace(REQUEST, experts=("cheap", "other")), POLICY, _bench())
+        make(replace(REQUEST, experts=("cheap", "other")), POLICY, even_bench())
 
 
 def test_search_without_an_evaluator_is_refused() -> None:
     """It would have nothing to climb by."""
     with pytest.raises(InvalidRequest, match="evaluator"):
-        make(replace(REQUEST, mode=Mode.SEARCH), POLICY, _bench())
+        make(replace(REQUEST, mode=Mode.SEARCH), POLICY, even_bench())
 
 
 def test_search_loses_the_experts_that_do_not_fit() -> None:
     """The strong expert is a hundred times as dear; the cap is for the cheap one."""
-    bench = _bench()
+    bench = even_bench()
     expert, _ = bench["strong"]
     bench["strong"] = (expert, Price("p", "m", input=from_usd("100"), output=from_usd("1000")))
     request = replace(SEARCHED, limits=Limits(max_cost=from_usd("0.02")))
@@ -240,7 +241,7 @@ def test_opinion_is_held_for_only_where_one_could_be_bought(
     """Never where a score decides."""
     request = replace(REQUEST, gate=GateOptions(second_opinion=wanted), panel=panel)
     assert may_buy_opinion(request) is buys
-    plan = make(request, POLICY, _bench())
+    plan = make(request, POLICY, even_bench())
     one = plan.first.worst_case(fresh(request, plan.first.expert))
     assert plan.first_hold == (2 * one if buys else one)
 
