@@ -161,10 +161,8 @@ def refusal(asked: NanoUSD, levels: Sequence[BudgetStatus]) -> BudgetExceeded:
     """
     if not levels:
         return BudgetExceeded("key", asked, NanoUSD(0))
-    least = min(level.available for level in levels)
-    tightest = max(
-        (level for level in levels if level.available == least), key=lambda level: level.period_end
-    )
+    # Whole seconds, as the caller is told them; of equals the widest.
+    tightest = min(levels, key=lambda level: (level.available, -int(level.period_end.timestamp())))
     return BudgetExceeded(tightest.scope, asked, tightest.available, tightest.resets_at_s)
 
 
