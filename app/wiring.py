@@ -31,6 +31,7 @@ from app.settings import (
 from app.solve.archive import Archive
 from app.solve.background import Background
 from app.solve.cancelling import Cancelling
+from app.solve.following import Following
 from app.solve.recover import Recovery
 from app.solve.running import Running
 from app.solve.solver import Bench, Solver
@@ -70,6 +71,7 @@ async def open_gateway(
     `providers` stand in for those of the configuration. The embedded database is brought to this
     version's schema; any other must be there already, or SchemaBehind is raised.
     """
+    drain = Drain() if drain is None else drain
     async with AsyncExitStack() as stack:
         await prepare_schema(settings.database_url)
         database = Database(settings.database_url)
@@ -82,11 +84,7 @@ async def open_gateway(
         for provider in reached.values():
             stack.push_async_callback(provider.aclose)
         ledger, records, tree_log = Ledger(database), Records(database), TreeLog(redis)
-        bench = Bench(
-            experts=await price_experts(config, ledger),
-            providers=reached,
-            policies={name: make_policy(name, made) for name, made in config.policies.items()},
-        )
+        bench = await make_bench(config, ledger, reached)
         metrics = make_metrics(settings, config)
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
         replica, running = _replica(), Running()
@@ -112,7 +110,8 @@ async def open_gateway(
             background=await stack.enter_async_context(_in_background(solver, settings)),
             cancelling=Cancelling(ledger=ledger, archive=archive, running=running),
             archive=archive,
-            readiness=make_readiness(database, redis, drain or Drain()),
+            following=Following(have_ended=records.have_ended, tree_log=tree_log, drain=drain),
+            readiness=make_readiness(database, redis, drain),
             metrics=metrics,
             ledger=ledger,
             usage=Usage(database),
@@ -166,6 +165,17 @@ async def _tasks() -> AsyncGenerator[asyncio.TaskGroup]:
         if len(failures.exceptions) == 1:
             raise failures.exceptions[0] from None
         raise
+
+
+async def make_bench(
+    config: GatewayConfig, ledger: Ledger, providers: Mapping[str, Provider]
+) -> Bench:
+    """Who can answer, at prices that are on record."""
+    return Bench(
+        experts=await price_experts(config, ledger),
+        providers=providers,
+        policies={name: make_policy(name, made) for name, made in config.policies.items()},
+    )
 
 
 def make_metrics(settings: Settings, config: GatewayConfig) -> Metrics:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from app import __version__
-from app.api import estimates, health, metrics, solves, spending
+from app.api import estimates, events, health, metrics, solves, spending
 from app.api.middleware import Edge
 from app.api.problems import on_bug, on_http_error, on_invalid_body, on_refusal
 from app.api.published import PROBLEM_NAME, ProblemDocument, schemas_of
@@ -41,6 +41,7 @@ def build(lifespan: Lifespan) -> FastAPI:
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(solves.router)
+    app.include_router(events.router)
     app.include_router(estimates.router)
     app.include_router(spending.router)
     app.add_exception_handler(GatewayError, on_refusal)

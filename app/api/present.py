@@ -122,7 +122,8 @@ def candidates(calls: Sequence[CallRecord], texts: Mapping[str, str]) -> list[di
 
 def links(solve_id: str) -> dict[str, str]:
     """Where to read on."""
-    return {"self": f"/v1/solves/{solve_id}", "tree": f"/v1/solves/{solve_id}/tree"}
+    solve = f"/v1/solves/{solve_id}"
+    return {"self": solve, "events": f"{solve}/events", "tree": f"{solve}/tree"}
 
 
 def stored_text(texts: Mapping[str, str]) -> str | None:

@@ -9,6 +9,7 @@ from app.ledger.usage import Usage
 from app.solve.archive import Archive
 from app.solve.background import Background
 from app.solve.cancelling import Cancelling
+from app.solve.following import Following
 from app.solve.solver import Solver
 from app.telemetry.metrics import Metrics
 from app.telemetry.readiness import Readiness
@@ -24,6 +25,7 @@ class Services:
     background: Background
     cancelling: Cancelling
     archive: Archive
+    following: Following
     ledger: Ledger
     usage: Usage
     readiness: Readiness

@@ -86,6 +86,13 @@ class Records:
             row = (await tx.execute(query)).one_or_none()
         return None if row is None else SolveRecord(SolveId(row[0]), *row[1:])
 
+    async def have_ended(self, solve_ids: Sequence[SolveId]) -> Sequence[bool]:
+        """Of each of these solves, whether it has ended."""
+        query = select(Solve.id).where(Solve.id.in_(solve_ids), Solve.completed_at.is_not(None))
+        async with self._db.glance() as tx:
+            ended = set((await tx.scalars(query)).all())
+        return [solve_id in ended for solve_id in solve_ids]
+
     async def calls(self, solve_id: SolveId) -> Sequence[CallRecord]:
         """Every call of the solve, in the order of their intents."""
         query = (

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from app.errors import GatewayError
 from app.ledger.records import CallRecord, Records, SolveRecord
+from app.search.events import Event
 from app.solve.report import Solved, solved_from
 from app.solve.request import request_from
-from app.solve.tree import TreeNode, nodes, reopen
+from app.solve.tree import TreeNode, nodes, read_log, reopen
 from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
 
@@ -54,6 +55,16 @@ class Archive:
             calls=await self._records.calls(record.id),
             texts=await self._records.texts(record.id),
         )
+
+    async def log(self, found: Archived) -> Sequence[Event]:
+        """The log of a solve's search, which holds no text; none where there was no search.
+
+        Nor where the tree store has lost it and what it could be rebuilt from was erased.
+        """
+        if log := await read_log(self._tree_log, found.record.id):
+            return log
+        search = await reopen(self._tree_log, found.record, found.calls)
+        return () if search is None else search.log
 
     async def tree(self, tenant: Tenant, solve_id: str) -> list[TreeNode]:
         """The nodes of a solve's search, as far as it has come; none where it did not search.

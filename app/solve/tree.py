@@ -47,9 +47,9 @@ class TreeNode:
     widen: float | None = None
 
 
-async def read_log(tree_log: TreeLog, solve_id: SolveId) -> list[Event]:
-    """The log as the tree store has it; empty when it has none."""
-    return [decode(record) for record in await tree_log.read(solve_id)]
+async def read_log(tree_log: TreeLog, solve_id: SolveId, *, after: int = 0) -> list[Event]:
+    """The log beyond number `after` as the tree store has it; empty when it has none."""
+    return [decode(record) for record in await tree_log.read(solve_id, after=after)]
 
 
 def search_settings(request: SolveRequest, plan: Plan) -> SearchSettings:

@@ -87,11 +87,11 @@ class TreeLog:
         if verdict == -2:
             raise TreeLogGap(f"the tree of {solve_id} lacks events before number {seq}")
 
-    async def read(self, solve_id: SolveId) -> Sequence[Mapping[str, Any]]:
-        """All events in order; empty when the log expired, was lost, or is out of reach."""
+    async def read(self, solve_id: SolveId, *, after: int = 0) -> Sequence[Mapping[str, Any]]:
+        """Events beyond number `after`; none when the log expired, was lost, or is out of reach."""
         try:
             async with asyncio.timeout(COMMAND_S):
-                entries = await self._redis.xrange(_stream(solve_id))
+                entries = await self._redis.xrange(_stream(solve_id), min=f"{after + 1}-0")
         except (RedisError, OSError):
             return []
         return [_decode(fields or {}) for _, fields in entries or []]

@@ -70,6 +70,16 @@ async def test_event_is_kept_whatever_its_length(
     assert await log.read(solve) == [long]
 
 
+async def test_log_is_read_from_any_number_on(redis_client: Redis, solve: SolveId) -> None:
+    """So that who follows it reads nothing twice."""
+    log = TreeLog(redis_client)
+    written = [event(seq) for seq in range(1, 13)]
+    for seq, one in enumerate(written, start=1):
+        await log.append(solve, token=1, seq=seq, event=one)
+    for after in range(14):
+        assert await log.read(solve, after=after) == written[after:]
+
+
 async def test_repeated_append_changes_nothing(redis_client: Redis, solve: SolveId) -> None:
     """A lost acknowledgement is answered by sending again."""
     log = TreeLog(redis_client)
