@@ -18,7 +18,6 @@ from app.solve.report import (
     Solved,
     Status,
 )
-from app.solve.run import Run
 
 JUDGE_MARK = ".judge."
 
@@ -81,27 +80,14 @@ def shortage_document(shortage: ShortageFacts | None) -> dict[str, Any]:
 
 def running_document(record: SolveRecord) -> dict[str, Any]:
     """The solve object of one that has not ended."""
-    return _running(
-        record.id, created_at_s=record.created_at.timestamp(), cap=record.cap, spent=record.posted
-    )
-
-
-def begun_document(run: Run) -> dict[str, Any]:
-    """The same of one that has only just begun."""
-    return _running(
-        run.claim.solve_id, created_at_s=run.started_at_s, cap=run.plan.cap, spent=run.meter.spent
-    )
-
-
-def _running(solve_id: str, *, created_at_s: float, cap: NanoUSD, spent: NanoUSD) -> dict[str, Any]:
     return {
-        "id": solve_id,
+        "id": record.id,
         "object": "solve",
-        "created_at": int(created_at_s),
+        "created_at": int(record.created_at.timestamp()),
         "completed_at": None,
         "status": "in_progress",
-        "budget": {"max_cost_usd": to_usd(cap), "spent_usd": to_usd(spent)},
-        "links": links(solve_id),
+        "budget": {"max_cost_usd": to_usd(record.cap), "spent_usd": to_usd(record.posted)},
+        "links": links(record.id),
     }
 
 

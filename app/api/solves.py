@@ -10,7 +10,6 @@ from app.api.auth import Authenticated
 from app.api.body import idempotency_key, read_body
 from app.api.presence import while_waiting
 from app.api.present import (
-    begun_document,
     candidates,
     running_document,
     shortage_document,
@@ -59,7 +58,9 @@ async def solve(request: Request, tenant: Authenticated) -> Response:
     try:
         if body.background:
             run = await services(request).background.begin(tenant, body.to_request(), key=key)
-            return _accepted(begun_document(run))
+            # Read back, so that it says the same, by the same clock, as whoever reads it later.
+            begun = await services(request).archive.find(tenant, run.claim.solve_id)
+            return _accepted(running_document(begun.record))
         solving = services(request).solver.solve(tenant, body.to_request(), key=key)
         solved, texts = await while_waiting(request, solving)
     except AlreadyAsked as repeat:
