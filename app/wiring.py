@@ -101,7 +101,7 @@ async def open_gateway(
         beats = Database(settings.database_url, connections=1)
         stack.push_async_callback(beats.aclose)
         leases = Leases(beats, replica=replica, lease_s=settings.lease_s)
-        recovery = Recovery(solver=solver, leases=leases, running=running)
+        recovery = Recovery(solver=solver, leases=leases, running=running, drain=drain)
         await stack.enter_async_context(_recovering(recovery, leases))
         archive = Archive(records=records, tree_log=tree_log)
         services = Services(

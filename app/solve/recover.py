@@ -17,6 +17,7 @@ from app.ledger.refusals import ClaimLost
 from app.solve.running import Running
 from app.solve.solver import Solver
 from app.telemetry import traces
+from app.telemetry.readiness import Drain
 
 AT_ONCE_MAX: Final = 8
 """Solves taken over at a time: what died on one replica must not drown the next."""
@@ -30,14 +31,15 @@ class Recovery:
     With each beat it also learns which of its own solves somebody else was asked to cancel.
     """
 
-    def __init__(self, *, solver: Solver, leases: Leases, running: Running) -> None:
+    def __init__(self, *, solver: Solver, leases: Leases, running: Running, drain: Drain) -> None:
         self._solver, self._leases, self._running = solver, leases, running
+        self._drain = drain
 
     async def run(self) -> None:
         """Beat, and after a full lease of beating begin to claim; until cancelled.
 
         A replica that has just come back cannot know who else is about to: whoever lives gets a
-        lease's time to say so first.
+        lease's time to say so first. One that is about to end claims no more.
         """
         beating_since: float | None = None
         clock = asyncio.get_running_loop().time
@@ -47,7 +49,8 @@ class Recovery:
                     await self._leases.beat()
                     self._running.stop(await self._leases.to_cancel())
                     beating_since = clock() if beating_since is None else beating_since
-                    if clock() - beating_since >= self._leases.lease_s:
+                    waited = clock() - beating_since >= self._leases.lease_s
+                    if waited and not self._drain.begun:
                         for claim in await self._leases.claim(most=AT_ONCE_MAX):
                             taken.create_task(self._finish(claim))
                 except DatabaseUnavailable:

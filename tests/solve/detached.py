@@ -10,6 +10,7 @@ import httpx
 
 from app.providers.scripted import Answer, Script, ScriptedProvider
 from app.settings import Settings
+from app.telemetry.readiness import Drain
 from app.wiring import Gateway, open_gateway
 from tests.gateway import Json, scripted_config
 
@@ -37,12 +38,17 @@ async def ended(client: httpx.AsyncClient, location: str) -> Json:
 
 @asynccontextmanager
 async def replica(
-    url: str, script: Answer | Script, *, lease_s: float = 0.5, redis_url: str | None = None
+    url: str,
+    script: Answer | Script,
+    *,
+    lease_s: float = 0.5,
+    redis_url: str | None = None,
+    drain: Drain | None = None,
 ) -> AsyncGenerator[tuple[Gateway, ScriptedProvider]]:
     """One of several gateways of a database."""
     provider = ScriptedProvider(script)
     settings = Settings(database_url=url, redis_url=redis_url, lease_s=lease_s)
     async with open_gateway(
-        settings, scripted_config(), providers={"scripted": provider}
+        settings, scripted_config(), providers={"scripted": provider}, drain=drain
     ) as gateway:
         yield gateway, provider

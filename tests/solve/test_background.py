@@ -16,6 +16,7 @@ from app.ledger.periods import Period
 from app.ledger.tables import Call, Solve
 from app.money import from_usd
 from app.providers.scripted import by_op, held, reply
+from app.telemetry.readiness import Drain
 from tests.backends import opened
 from tests.gateway import (
     Json,
@@ -163,6 +164,22 @@ async def test_drain_hands_a_search_over(
         async with second.database.read() as tx:
             assert sorted((await tx.scalars(select(Call.state))).all()) == states
         await assert_balanced(second)
+
+
+async def test_draining_process_takes_nothing_over(sqlite_url: str) -> None:
+    """It would only have to hand it over again; a process that stays does."""
+    drain = Drain(begun=True)
+    async with replica(sqlite_url, held(asyncio.Event(), reply("7")), lease_s=0.2) as (first, _):
+        account = await open_account(first)
+        async with served(first, account.key) as (_, client):
+            accepted = await begin(client, SINGLE)
+    async with replica(sqlite_url, reply("391"), lease_s=0.2, drain=drain) as (second, provider):
+        async with served(second, account.key) as (_, client):
+            await asyncio.sleep(1.0)
+            assert provider.requests == []
+            drain.begun = False
+            result = await ended(client, accepted.headers["Location"])
+        assert (result["status"], result["output_text"]) == ("completed", "391")
 
 
 async def _count(database: Database, *where: ColumnElement[bool]) -> int:
