@@ -96,9 +96,7 @@ class Model:
     def group(self, tally: Census) -> Row:
         """A tally as a row."""
         saturated = (
-            self._prune
-            and tally.n >= SATURATED_SIZE
-            and max(tally.percents.values()) >= SATURATED_SHARE * tally.n
+            self._prune and tally.n >= SATURATED_SIZE and tally.most >= SATURATED_SHARE * tally.n
         )
         return tally.mean, tally.n, tally.deviation, saturated
 
@@ -108,7 +106,7 @@ class Model:
         posterior = fit(groups, self._prior)
         return posterior.settled(rng) if self._joint else posterior
 
-    def draw(self, broods: Broods[Census], brood: Brood[Census], rng: np.random.Generator) -> Drawn:
+    def draw(self, broods: Broods[Census], brood: Brood, rng: np.random.Generator) -> Drawn:
         """All arms of `brood`."""
         ids = brood.ids()
         rows = broods.rows(ids)
@@ -201,7 +199,7 @@ class MixedExpertFirst(Listener[Census]):
             node = winner.child
 
 
-NOBODY: Brood[Census] = Brood(Census)
+NOBODY: Brood = Brood()
 """No children."""
 
 

@@ -8,7 +8,7 @@ deepest up. Sums are exact, so it makes no difference when that is.
 
 from array import array
 from collections.abc import Callable, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -32,7 +32,7 @@ CONTENDERS = 8
 """Of so many children at most a choice among them weighs the chances one by one."""
 
 
-class Brood(Generic[T]):
+class Brood:
     """Some children of one node.
 
     `contenders` are those of the best own scores, the earliest of equals. Of the others, `grown`
@@ -42,12 +42,12 @@ class Brood(Generic[T]):
 
     __slots__ = ("below", "best_leaf", "contenders", "grown", "leaves", "own")
 
-    def __init__(self, new_tally: Callable[[], T]) -> None:
+    def __init__(self) -> None:
         self.contenders = array("i")
         self.leaves = array("i")
         self.grown = array("i")
-        self.own = new_tally()
-        self.below = new_tally()
+        self.own = Tally()
+        self.below = Tally()
         self.best_leaf = 0.0
         """No leaf's score is above this."""
 
@@ -76,9 +76,12 @@ class Broods(Generic[T]):
         self._nodes: list[Node] = []
         self._place = array("i")  # among its brood's leaves, for a node that is one; else -1
         self._is_parent = bytearray(1)
-        self._rows: Rows = np.empty((16, len(row(new_tally()))))
+        self._width = len(row(new_tally()))
+        self._rows: Rows = np.empty((16, self._width))
+        self._cells = _cells(self._rows)
+        self._subtrees: dict[int, T] = {}
         self._rising: list[Node] = []
-        self._broods: dict[tuple[int, str], Brood[T]] = {}
+        self._broods: dict[tuple[int, str], Brood] = {}
         self._pools: dict[str, None] = {}
         self.record: dict[str, T] = {}
         """All scores that each expert ever had, wherever in the tree."""
@@ -88,20 +91,19 @@ class Broods(Generic[T]):
         self._nodes.append(node)
         self.record.setdefault(node.expert, self._new_tally()).add(node.score)
         self._pools.setdefault(self._pool(node))
-        self._set_row(node.id, self._tally_of(node))
         self._place.append(-1)
         self._is_parent.append(False)
         self._grow_up(node.parent)
         self._join(self._brood_of(node), node)
         self._rising.append(node)
 
-    def brood(self, node_id: int, pool: str = SHARED) -> Brood[T] | None:
+    def brood(self, node_id: int, pool: str = SHARED) -> Brood | None:
         """The children of a node (in `pool`) with all scores so far; None where there are none."""
         if self._rising:
             self._settle()
         return self._broods.get((node_id, pool))
 
-    def pools(self, node_id: int) -> dict[str, Brood[T]]:
+    def pools(self, node_id: int) -> dict[str, Brood]:
         """The broods of a node under the names of their pools, in order of first use anywhere."""
         broods = ((pool, self.brood(node_id, pool)) for pool in self._pools)
         return {pool: brood for pool, brood in broods if brood is not None}
@@ -113,32 +115,26 @@ class Broods(Generic[T]):
 
     def rows(self, ids: Sequence[int] | Ids) -> Rows:
         """The arms of these nodes."""
-        return self._rows[ids]
+        return self._rows.take(ids, axis=0)
 
     def subtree(self, node_id: int) -> T:
         """Scores of a node (not the root) and of all its descendants."""
         if self._rising:
             self._settle()
-        return self._settled_subtree(node_id)
-
-    def _settled_subtree(self, node_id: int) -> T:
-        tally = self._tally_of(self._nodes[node_id - 1])
-        for pool in self._pools:
-            if (brood := self._broods.get((node_id, pool))) is not None:
-                tally.merge(brood.below)
-        return tally
+        kept = self._subtrees.get(node_id)
+        return self._tally_of(self._nodes[node_id - 1]) if kept is None else kept
 
     def _pool(self, node: Node) -> str:
         return node.expert if self._by_expert else SHARED
 
-    def _brood_of(self, node: Node) -> Brood[T]:
+    def _brood_of(self, node: Node) -> Brood:
         key = (node.parent, self._pool(node))
         brood = self._broods.get(key)
         if brood is None:
-            brood = self._broods[key] = Brood(self._new_tally)
+            brood = self._broods[key] = Brood()
         return brood
 
-    def _join(self, brood: Brood[T], node: Node) -> None:
+    def _join(self, brood: Brood, node: Node) -> None:
         contenders = brood.contenders
         if len(contenders) < CONTENDERS:
             contenders.append(node.id)
@@ -176,37 +172,53 @@ class Broods(Generic[T]):
 
     def _settle(self) -> None:
         arrived, self._rising = self._rising, []
-        # Per node, what its children have gained, by the children's pool.
-        gains: dict[int, dict[str, T]] = {}
+        first = arrived[0].id
+        # Per node, the scores that are new in its subtree.
+        gains: dict[int, T] = {}
         for node in arrived:
             self._brood_of(node).own.add(node.score)
-            gained = gains.setdefault(node.parent, {}).setdefault(
-                self._pool(node), self._new_tally()
-            )
-            gained.add(node.score)
-        deepest_first = [-node_id for node_id in gains]
-        heapify(deepest_first)
-        while deepest_first:
-            node_id = -heappop(deepest_first)
-            risen = self._new_tally()
-            for pool, gained in gains.pop(node_id).items():
-                self._broods[node_id, pool].below.merge(gained)
-                risen.merge(gained)
-            if node_id == ROOT:
+            gains[node.id] = self._tally_of(node)
+        latest_first = [-node_id for node_id in reversed(gains)]  # in order, so already a heap
+        while latest_first:
+            node = self._nodes[-heappop(latest_first) - 1]
+            gained = gains.pop(node.id)
+            self._set_row(node.id, self._grown(node, gained, is_new=node.id >= first))
+            self._brood_of(node).below.merge(gained)
+            if node.parent == ROOT:
                 continue
-            self._set_row(node_id, self._settled_subtree(node_id))
-            node = self._nodes[node_id - 1]
-            if node.parent not in gains:
-                gains[node.parent] = {}
-                heappush(deepest_first, -node.parent)
-            gains[node.parent].setdefault(self._pool(node), self._new_tally()).merge(risen)
+            if node.parent in gains:
+                gains[node.parent].merge(gained)
+            else:
+                gains[node.parent] = gained
+                heappush(latest_first, -node.parent)
+
+    def _grown(self, node: Node, gained: T, *, is_new: bool) -> T:
+        """Scores of the node's subtree, with what it has gained; kept for a parent."""
+        if not self._is_parent[node.id]:
+            return gained  # its own score
+        subtree = self._subtrees.get(node.id)
+        if subtree is None:
+            subtree = self._new_tally() if is_new else self._tally_of(node)
+            self._subtrees[node.id] = subtree
+        subtree.merge(gained)
+        return subtree
 
     def _set_row(self, node_id: int, tally: T) -> None:
-        if node_id >= len(self._rows):
+        while node_id >= len(self._rows):
             self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
-        self._rows[node_id] = self._row(tally)
+            self._cells = _cells(self._rows)
+        place = node_id * self._width
+        # One by one: for so few, faster than a row of numpy's.
+        for value in self._row(tally):
+            self._cells[place] = value
+            place += 1
 
     def _tally_of(self, node: Node) -> T:
         tally = self._new_tally()
         tally.add(node.score)
         return tally
+
+
+def _cells(rows: Rows) -> "memoryview[float]":
+    """The numbers in `rows`, one after the other, and in the same memory."""
+    return rows.data.cast("B").cast("d")

@@ -60,19 +60,26 @@ class Tally:
 
 @dataclass(slots=True)
 class Census(Tally):
-    """A tally that also counts how many scores round to each whole percent."""
+    """A tally that also counts how many scores round to each whole percent.
+
+    `most` is the largest of these counts.
+    """
 
     percents: dict[int, int] = field(default_factory=dict[int, int])
+    most: int = 0
 
     def add(self, score: float) -> None:
         """Count one more score."""
         Tally.add(self, score)
-        percent = round(100 * score)
-        self.percents[percent] = self.percents.get(percent, 0) + 1
+        self._count(round(100 * score), 1)
 
     def merge(self, other: Tally) -> None:
         """Count all scores of `other` too, which must be a census."""
         assert isinstance(other, Census), "a tally has forgotten which scores it counted"
         Tally.merge(self, other)
         for percent, count in other.percents.items():
-            self.percents[percent] = self.percents.get(percent, 0) + count
+            self._count(percent, count)
+
+    def _count(self, percent: int, more: int) -> None:
+        count = self.percents[percent] = self.percents.get(percent, 0) + more
+        self.most = max(self.most, count)

@@ -83,7 +83,7 @@ def test_statistics_equal_a_recount(
         assert_tallies(tally, [n.score for n in nodes if n.expert == expert])
 
 
-def assert_brood(brood: Brood[Tally], children: Sequence[Node], nodes: Sequence[Node]) -> None:
+def assert_brood(brood: Brood, children: Sequence[Node], nodes: Sequence[Node]) -> None:
     """Every child is in one place, and that the right one."""
     parents = {node.parent for node in nodes}
     placed = [*brood.contenders, *brood.grown, *brood.leaves]
@@ -117,7 +117,7 @@ def test_chain_deeper_than_the_stack_is_a_tree_like_any_other(algorithm: Algorit
     search = replay(settings, chain(DEEP))
     assert search.nodes[-1].depth == DEEP
     assert search.best == DEEP
-    assert max(asked(search).depth for _ in range(20)) > 10
+    assert max(asked(search).depth for _ in range(200)) > 10
 
 
 @pytest.mark.parametrize("expert_choice", ExpertChoice)
