@@ -117,57 +117,53 @@ class ExpertFirst(Listener[Tally]):
             chance *= favour
 
 
-def entered(
-    broods: Broods[T], tree: Tree, node: int, pool: str, *, max_depth: int
-) -> Brood[T] | None:
+def entered(broods: Broods[T], tree: Tree, node: int, pool: str, *, max_depth: int) -> Brood | None:
     """The children of `node` if there are any and they may be expanded."""
     return broods.brood(node, pool) if tree.depth(node) + 1 < max_depth else None
 
 
-def goes_on(prior: Belief, brood: Brood[Tally], rng: np.random.Generator) -> tuple[bool, float]:
+def goes_on(prior: Belief, brood: Brood, rng: np.random.Generator) -> tuple[bool, float]:
     """Whether CONT draws more than GEN, and the chance of that."""
     chance = prior.chance_above(prior.arm(brood.own), prior.arm(brood.deeper), rng)
     return rng.random() < chance, chance
 
 
 def best_child(
-    prior: Belief, broods: Broods[Tally], brood: Brood[Tally], rng: np.random.Generator
+    prior: Belief, broods: Broods[Tally], brood: Brood, rng: np.random.Generator
 ) -> tuple[int, float]:
     """The child with the largest draw from its own and its descendants' scores; and its chance.
 
     The children that do not contend draw first: the chance is the one given these draws.
     """
-    contenders = brood.contenders
+    contenders, grown = brood.contenders, brood.grown
     if len(contenders) == 1:
         return contenders[0], 1.0
-    rival, value = best_of_rest(prior, broods, brood, rng)
-    ballots = prior.ballots(broods.rows(np.asarray(contenders)), rng, rival=value)
+    rival, value = best_leaf(prior, broods, brood, rng)
+    ballots, others = prior.ballots(broods.rows(contenders + grown), len(contenders), rng)
+    if grown:
+        place = int(others.argmax())
+        if others[place] > value:
+            rival, value = grown[place], others[place]
+    ballots[-1] = value
     place, chance = followed(ballots.argmax(axis=0))
     return contenders[place] if place < len(contenders) else rival, chance
 
 
-def best_of_rest(
-    prior: Belief, broods: Broods[Tally], brood: Brood[Tally], rng: np.random.Generator
+def best_leaf(
+    prior: Belief, broods: Broods[Tally], brood: Brood, rng: np.random.Generator
 ) -> tuple[int, float]:
-    """Of the children that do not contend, the one that draws most, and what it draws."""
-    best, value = -1, -inf
-    if brood.leaves:
-        singles = np.asarray(brood.leaves)
-        best, value = prior.best_single(broods.all_rows, singles, brood.best_leaf, rng)
-    if brood.grown:
-        others = np.asarray(brood.grown)
-        drawn = prior.draws(broods.rows(others), rng)
-        place = drawn.argmax()
-        if drawn[place] > value:
-            best, value = int(others[place]), float(drawn[place])
-    return best, value
+    """Of the leaves that do not contend, the one that draws most, and what it draws."""
+    if not brood.leaves:
+        return -1, -inf
+    return prior.best_single(broods.all_rows, np.asarray(brood.leaves), brood.best_leaf, rng)
 
 
 def elected(prior: Belief, tallies: Sequence[Tally], rng: np.random.Generator) -> tuple[int, float]:
     """The arm with the largest draw, and its chance. Without scores all are alike."""
     if len(tallies) == 1:
         return 0, 1.0
-    ballots = prior.ballots(np.array([prior.arm(tally) for tally in tallies]), rng)
+    arms = np.array([prior.arm(tally) for tally in tallies])
+    ballots, _ = prior.ballots(arms, len(arms), rng)
     return followed(ballots.argmax(axis=0))
 
 

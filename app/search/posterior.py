@@ -7,21 +7,24 @@ where a score came from.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import erfc, expm1, inf, log, pi, sqrt
+from math import erfc, expm1, inf, log, sqrt
 from sys import float_info
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from app.search.broods import Ids, Rows
 from app.search.tally import UNIT, UNIT_SQUARED, Tally
 
 Row = tuple[float, float, float]
+Draws = npt.NDArray[np.float64]
 
-TURN = 2 * pi
 TINY = float_info.min
 """For a gamma draw of 0, one in 2^53 with shape 1/2: it means a very large variance."""
-VOTES = 32
+FEW = 7
+"""Up to so many gamma draws are faster one by one: numpy checks an array for longer than that."""
+VOTES = 16
 """Joint draws that vote on a choice: its recorded chance is a multiple of 1 / VOTES."""
 
 
@@ -36,14 +39,11 @@ class Belief(Protocol):
         """The chance that `second` draws more than `first`, given what is drawn here."""
         ...
 
-    def draws(self, arms: Rows, rng: np.random.Generator) -> Rows:
-        """One plausible mean score an arm: draws of means, not of next scores."""
-        ...
+    def ballots(self, arms: Rows, contenders: int, rng: np.random.Generator) -> tuple[Rows, Draws]:
+        """Plausible mean scores, not next scores: `VOTES` exchangeable ones of each contender.
 
-    def ballots(self, arms: Rows, rng: np.random.Generator, *, rival: float = -inf) -> Rows:
-        """`VOTES` exchangeable draws an arm, each column distributed as `draws`.
-
-        The last row is `rival` throughout: what all others have drawn at best.
+        The contenders are the first arms; of each of the others there is one draw. Below the
+        ballots is a row for what all others draw at best, still -inf.
         """
         ...
 
@@ -97,33 +97,22 @@ class Gaussian:
         variance += spread2**2 / (rng.standard_gamma(shape2) or TINY)
         return erfc((m1 - m2) / sqrt(2 * variance)) / 2
 
-    def draws(self, arms: Rows, rng: np.random.Generator) -> Rows:
-        """By the polar method for Student's t of 2 * shape degrees: in few calls of numpy.
-
-        The exponential is minus the logarithm of the uniform that the source begins with.
-
-        Source: Bailey, Polar generation of random variates with the t-distribution, 1994.
-        """
-        drawn: Rows = np.expm1(rng.standard_exponential(len(arms)) / arms[:, 2])
-        drawn *= 2
-        np.sqrt(drawn, out=drawn)
-        drawn *= np.cos(TURN * rng.random(len(arms)))
-        drawn *= arms[:, 1]
-        drawn += arms[:, 0]
-        return drawn
-
-    def ballots(self, arms: Rows, rng: np.random.Generator, *, rival: float = -inf) -> Rows:
+    def ballots(self, arms: Rows, contenders: int, rng: np.random.Generator) -> tuple[Rows, Draws]:
         """Draws the variances once; the columns are normal given these."""
-        # One by one: below some twenty arms that is faster than numpy's broadcasting.
-        gamma: Callable[[float], float] = rng.standard_gamma
-        listed: list[Row] = arms.tolist()
-        scales = [[spread / sqrt(gamma(shape) or TINY)] for _, spread, shape in listed]
-        drawn: Rows = np.full((len(arms) + 1, VOTES), rival)
-        arms_drawn = drawn[:-1]
-        rng.standard_normal(out=arms_drawn)
-        arms_drawn *= scales
-        arms_drawn += arms[:, :1]
-        return drawn
+        means, scales = arms[:, 0], _gammas(arms[:, 2], rng)
+        scales += TINY
+        np.sqrt(scales, out=scales)
+        np.divide(arms[:, 1], scales, out=scales)
+        ballots: Rows = np.empty((contenders + 1, VOTES))
+        ballots[-1] = -inf
+        drawn = ballots[:-1]
+        rng.standard_normal(out=drawn)
+        drawn *= scales[:contenders, None]
+        drawn += means[:contenders, None]
+        others = rng.standard_normal(len(arms) - contenders)
+        others *= scales[contenders:]
+        others += means[contenders:]
+        return ballots, others
 
     def best_single(
         self, rows: Rows, ids: Ids, top_score: float, rng: np.random.Generator
@@ -155,6 +144,14 @@ class Gaussian:
         return best, best_value
 
 
+def _gammas(shapes: Draws, rng: np.random.Generator) -> Draws:
+    if len(shapes) > FEW:
+        return rng.standard_gamma(shapes)
+    draw: Callable[[float], float] = rng.standard_gamma
+    listed: list[float] = shapes.tolist()
+    return np.array([draw(shape) for shape in listed])
+
+
 @dataclass(frozen=True, slots=True)
 class Beta:
     """Scores as fractions of a success: a score r counts r successes and 1 - r failures.
@@ -180,20 +177,16 @@ class Beta:
         lower, upper = rng.beta(*first[:2], VOTES), rng.beta(*second[:2], VOTES)
         return np.count_nonzero(upper > lower) / VOTES
 
-    def draws(self, arms: Rows, rng: np.random.Generator) -> Rows:
-        """One beta draw an arm."""
-        drawn: Rows = rng.beta(arms[:, 0], arms[:, 1])
-        return drawn
-
-    def ballots(self, arms: Rows, rng: np.random.Generator, *, rival: float = -inf) -> Rows:
-        """`VOTES` beta draws an arm."""
-        drawn = [rng.beta(a, b, VOTES) for a, b, _ in arms.tolist()]
-        return np.array([*drawn, np.full(VOTES, rival)])
+    def ballots(self, arms: Rows, contenders: int, rng: np.random.Generator) -> tuple[Rows, Draws]:
+        """All beta draws are independent."""
+        votes = [rng.beta(a, b, VOTES) for a, b, _ in arms[:contenders].tolist()]
+        others = rng.beta(arms[contenders:, 0], arms[contenders:, 1])
+        return np.array([*votes, np.full(VOTES, -inf)]), others
 
     def best_single(
         self, rows: Rows, ids: Ids, top_score: float, rng: np.random.Generator
     ) -> tuple[int, float]:
         """One draw an arm, for lack of a quantile function in closed form."""
-        drawn = self.draws(rows[ids], rng)
+        _, drawn = self.ballots(rows.take(ids, axis=0), 0, rng)
         place = drawn.argmax()
         return int(ids[place]), float(drawn[place])

@@ -49,7 +49,8 @@ def a_choice(dist: str, arms: Sequence[Sequence[float]], draws: int, seed: int) 
     rng = np.random.default_rng(seed)
     prior = FAMILIES[dist]()
     rows = np.array([prior.arm(tally_of(arm)) for arm in arms])
-    wins = Counter(int(prior.draws(rows, rng).argmax()) for _ in range(draws))
+    drawn = (prior.ballots(rows, 0, rng)[1] for _ in range(draws))
+    wins = Counter(int(means.argmax()) for means in drawn)
     return [wins[arm] / draws for arm in range(len(arms))]
 
 
