@@ -14,13 +14,11 @@ not entered either: if it wins, the next best child is, and with none left the n
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 
 import numpy as np
-import numpy.typing as npt
 
 from app.search.ab_mcts_a import Listener, chosen, entered, followed
-from app.search.broods import SHARED, Brood, Broods, Ids, Row, Rows
+from app.search.broods import CONTENDERS, SHARED, Brood, Broods, Row, Rows
 from app.search.mixed_model import Array, Fit, Groups, MixedPrior, fit
 from app.search.policy import Choice
 from app.search.posterior import VOTES
@@ -34,16 +32,17 @@ SATURATED_SHARE = 0.75
 
 MEAN, COUNT, DEVIATION, SATURATED = range(4)
 """The columns of a row."""
+KINDS = (False, True)
+"""Not saturated, saturated."""
 
-Flags = npt.NDArray[np.bool_]
-Votes = npt.NDArray[np.intp]
 ExpertRule = Callable[[Broods[Census], Sequence[str], np.random.Generator], tuple[str, float]]
 
 
 NEW: Row = (0.0, 0, 0.0, False)
 """A group without scores."""
 NEW_ROW: Rows = np.array([NEW], dtype=np.float64)
-NONE: Array = np.zeros(0)
+LINES = np.arange(CONTENDERS + 1).repeat(VOTES)
+"""Which arm each ballot of GEN and of the contenders is a draw of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +60,23 @@ class Winner:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The arms of one brood. GEN and contenders: `VOTES` ballots each. Others: one draw each."""
+    """The arms of one brood: a row of `VOTES` ballots each.
 
-    gen: Array
-    ids: Ids
+    First GEN, then the contenders, then of the others, which draw once, the best that may be
+    entered and the best that may not, where there are such. `children` are the ids, 0 for GEN.
+    """
+
     ballots: Array
-    others: Array
-    saturated: Flags
+    children: list[int]
+    saturated: list[bool]
 
-    @property
-    def best_other(self) -> float:
-        """Value of the best of the others; -inf for none."""
-        return float(self.others.max()) if len(self.others) else -inf
+    def without_children(self) -> "Drawn":
+        """GEN alone."""
+        return Drawn(self.ballots[:1], self.children[:1], self.saturated[:1])
 
-    @property
-    def best_open(self) -> tuple[float, int]:
-        """Value and id of the best of the others that is not saturated; (-inf, 0) for none."""
-        closed = self.saturated[len(self.ballots) :]
-        if closed.all():
-            return -inf, 0
-        drawn = np.where(closed, -inf, self.others)
-        place = int(drawn.argmax())
-        return float(drawn[place]), int(self.ids[len(self.ballots) + place])
+    def without_gen(self) -> "Drawn":
+        """The children alone."""
+        return Drawn(self.ballots[1:], self.children[1:], self.saturated[1:])
 
 
 class Model:
@@ -108,16 +102,24 @@ class Model:
 
     def draw(self, broods: Broods[Census], brood: Brood, rng: np.random.Generator) -> Drawn:
         """All arms of `brood`."""
-        ids = brood.ids()
+        ids = brood.contenders + brood.grown + brood.leaves
         rows = broods.rows(ids)
         posterior = self.fit(rows, rng)
-        count = len(brood.contenders)
-        weighed = np.concatenate([NEW_ROW, rows[:count]])
-        ballots = posterior.draws(weighed[:, MEAN], weighed[:, COUNT], VOTES, rng)
-        others = NONE
-        if len(ids) > count:
-            others = posterior.draws(rows[count:, MEAN], rows[count:, COUNT], 1, rng)[:, 0]
-        return Drawn(ballots[0], ids, ballots[1:], others, rows[:, SATURATED] > 0)
+        arms = np.concatenate([NEW_ROW, rows])
+        few = len(brood.contenders) + 1
+        lines = np.concatenate([LINES[: few * VOTES], np.arange(few, len(arms))])
+        drawn = posterior.draws(arms[:, MEAN].take(lines), arms[:, COUNT].take(lines), rng)
+        saturated: list[bool] = (arms[:, SATURATED] > 0).tolist()
+        children = [ROOT, *ids]
+        best = best_of_each_kind(drawn[few * VOTES :], saturated[few:])
+        ballots = np.empty((few + len(best), VOTES))
+        ballots[:few] = drawn[: few * VOTES].reshape(few, VOTES)
+        for row, place in enumerate(best, start=few):
+            ballots[row] = drawn[few * VOTES + place]
+        kept = [*range(few), *(few + place for place in best)]
+        return Drawn(
+            ballots, [children[place] for place in kept], [saturated[place] for place in kept]
+        )
 
     def expert(
         self, broods: Broods[Census], experts: Sequence[str], rng: np.random.Generator
@@ -131,7 +133,8 @@ class Model:
         groups = {expert: self.group(tally) for expert, tally in broods.record.items()}
         rows = np.array(list(groups.values()), dtype=np.float64).reshape(-1, 4)
         wanted = np.array([groups.get(expert, NEW) for expert in experts], dtype=np.float64)
-        ballots = self.fit(rows, rng).draws(wanted[:, MEAN], wanted[:, COUNT], VOTES, rng)
+        means, counts = wanted[:, :DEVIATION].T[:, :, None].repeat(VOTES, axis=2)
+        ballots = self.fit(rows, rng).draws(means, counts, rng)
         place, chance = followed(ballots.argmax(axis=0))
         return experts[place], chance
 
@@ -155,7 +158,7 @@ class MixedNodeFirst(Listener[Census]):
         """The node to expand and the expert to expand it with."""
         node, chance, widen = ROOT, 1.0, None
         while brood := entered(self.broods, tree, node, SHARED, max_depth=self._max_depth):
-            winner = race({SHARED: self._model.draw(self.broods, brood, rng)}, [SHARED])
+            winner = race({SHARED: self._model.draw(self.broods, brood, rng)})
             chance *= winner.chance
             if winner.child is None:
                 widen = winner.widen
@@ -188,11 +191,13 @@ class MixedExpertFirst(Listener[Census]):
         while True:
             may_enter = tree.depth(node) + 1 < self._max_depth
             made = self.broods.pools(node)
-            drawn = {
-                expert: self._model.draw(self.broods, made.get(expert, NOBODY), rng)
-                for expert in dict.fromkeys([*experts, *(made if may_enter else ())])
-            }
-            winner = race(drawn, experts, may_enter=may_enter)
+            drawn: dict[str, Drawn] = {}
+            for expert in dict.fromkeys([*experts, *(made if may_enter else ())]):
+                arms = self._model.draw(self.broods, made.get(expert, NOBODY), rng)
+                if not may_enter:
+                    arms = arms.without_children()
+                drawn[expert] = arms if expert in experts else arms.without_gen()
+            winner = race(drawn)
             chance *= winner.chance
             if winner.child is None:
                 return chosen(node, winner.pool, chance, winner.widen if may_enter else None)
@@ -203,33 +208,39 @@ NOBODY: Brood = Brood()
 """No children."""
 
 
-def race(drawn: Mapping[str, Drawn], pools: Sequence[str], *, may_enter: bool = True) -> Winner:
-    """What the largest draw says, over all broods; each of `pools` has a GEN.
+def best_of_each_kind(values: Array, saturated: Sequence[bool]) -> list[int]:
+    """Where the largest value is of an arm that is not saturated, and of one that is."""
+    if not any(saturated):
+        return [int(values.argmax())] if saturated else []
+    ranked: list[int] = values.argsort()[::-1].tolist()
+    best = [next((place for place in ranked if saturated[place] == kind), None) for kind in KINDS]
+    return [place for place in best if place is not None]
+
+
+def race(drawn: Mapping[str, Drawn]) -> Winner:
+    """What the largest draw says, over all broods.
 
     A saturated child that wins gives way to the next best child, not to GEN.
     """
-    gens = np.array([drawn[pool].gen for pool in pools])
-    gen: Votes = gens.argmax(axis=0)
-    if not may_enter:
-        place, chance = followed(gen)
-        return Winner(pools[place], None, chance, 1.0)
-    arms = drawn.values()
-    ballots = np.concatenate([arm.ballots for arm in arms])
-    ids = [child for arm in arms for child in arm.ids[: len(arm.ballots)].tolist()]
-    rival_value, rival = max(arm.best_open for arm in arms)
-    closed = np.concatenate([arm.saturated[: len(arm.ballots)] for arm in arms])
-    if rival == 0 and closed.all():
-        place, chance = followed(gen)
-        return Winner(pools[place], None, chance, 1.0)
-    top = np.maximum(ballots.max(axis=0), max(arm.best_other for arm in arms))
-    ballots[closed] = -inf
-    child: Votes = ballots.argmax(axis=0)
-    child[ballots.max(axis=0) < rival_value] = len(ids)
-    widens = gens.max(axis=0) >= top
-    # First the GENs are numbered, then the contenders, then the best of the other children.
-    votes: Votes = np.where(widens, gen, child + len(pools))
-    place, chance = followed(votes)
-    widen = np.count_nonzero(widens) / VOTES
-    if place < len(pools):
-        return Winner(pools[place], None, chance, widen)
-    return Winner("", [*ids, rival][place - len(pools)], chance, widen)
+    pools = [pool for pool, arms in drawn.items() for _ in arms.children]
+    children = [child for arms in drawn.values() for child in arms.children]
+    saturated = [closed for arms in drawn.values() for closed in arms.saturated]
+    ballots = np.concatenate([arms.ballots for arms in drawn.values()])
+    votes: list[int] = ballots.argmax(axis=0).tolist()
+    if any(saturated[vote] for vote in votes):
+        votes = without_saturated(ballots, votes, children, saturated)
+    place = votes[0]
+    widen = sum(children[vote] == ROOT for vote in votes) / VOTES
+    return Winner(pools[place], children[place] or None, votes.count(place) / VOTES, widen)
+
+
+def without_saturated(
+    ballots: Array, votes: Sequence[int], children: Sequence[int], saturated: Sequence[bool]
+) -> list[int]:
+    """`votes`, but each for a saturated child is for the best other child; or, without, for GEN."""
+    arms = list(zip(children, saturated, strict=True))
+    enterable = [child != ROOT and not closed for child, closed in arms]
+    heirs = enterable if any(enterable) else [not closed for closed in saturated]
+    (places,) = np.array(heirs).nonzero()
+    instead: list[int] = places[ballots[places].argmax(axis=0)].tolist()
+    return [heir if saturated[vote] else vote for vote, heir in zip(votes, instead, strict=True)]

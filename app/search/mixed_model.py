@@ -15,11 +15,8 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Cells = npt.NDArray[np.intp]
 
-ALMOST_1 = 1 - 1e-12
-"""Keeps a draw below the last of cumulated weights, which rounding may leave below 1."""
-
 NODES = 12
-"""Grid points a dimension."""
+"""Grid points a dimension; 10 are 1e-3 off where a few groups have a few scores."""
 MIDPOINTS = np.arange(NODES) + 0.5
 ONES = np.ones((NODES, NODES))
 NATS = 11.0
@@ -54,10 +51,6 @@ class Groups:
     counts: Array
     deviations: Array
 
-    def within(self) -> tuple[float, float]:
-        """Degrees of freedom within groups, and the sum of squares that goes with them."""
-        return float(self.counts.sum()) - len(self.counts), float(self.deviations.sum())
-
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -69,27 +62,39 @@ class Fit:
     mu: Array
     mu_variance: Array
 
-    def cells(self, shape: tuple[int, int], rng: np.random.Generator) -> Cells:
+    def cells(self, shape: tuple[int, ...], rng: np.random.Generator) -> Cells:
         """Grid points, drawn by their weights."""
-        return self.weights.cumsum().searchsorted(rng.random(shape) * ALMOST_1)
+        summed: Array = self.weights.cumsum()
+        total = float(summed[-1])  # which rounding may leave below 1
+        return summed.searchsorted(total * rng.random(shape))
 
     def next_score(self, means: Array, counts: Array, cells: Cells | slice) -> tuple[Array, Array]:
         """Mean and variance of a group's next score at these grid points; count 0: a new group."""
-        a_square, s_square, mu = self.a_square[cells], self.s_square[cells], self.mu[cells]
+        a_square, s_square = self.a_square[cells], self.s_square[cells]
         # How much of the group's effect is still the prior's; 1 for a new group.
-        prior_share = s_square / (counts * a_square + s_square)
-        uncertain = prior_share * a_square + prior_share**2 * self.mu_variance[cells]
-        return means + prior_share * (mu - means), uncertain + s_square
+        prior_share = counts * a_square
+        prior_share += s_square
+        np.divide(s_square, prior_share, out=prior_share)
+        variance: Array = prior_share * self.mu_variance[cells]
+        variance += a_square
+        variance *= prior_share
+        variance += s_square
+        mean: Array = self.mu[cells] - means
+        mean *= prior_share
+        mean += means
+        return mean, variance
 
-    def draws(self, means: Array, counts: Array, many: int, rng: np.random.Generator) -> Array:
-        """`many` next scores of each group, every one drawn independently; a row a group."""
-        cells = self.cells((len(means), many), rng)
-        mean, variance = self.next_score(means[:, None], counts[:, None], cells)
-        return mean + np.sqrt(variance) * rng.standard_normal(cells.shape)
+    def draws(self, means: Array, counts: Array, rng: np.random.Generator) -> Array:
+        """One next score of each group, every one drawn independently."""
+        mean, variance = self.next_score(means, counts, self.cells(means.shape, rng))
+        drawn: Array = rng.standard_normal(means.shape)
+        drawn *= np.sqrt(variance)
+        drawn += mean
+        return drawn
 
     def settled(self, rng: np.random.Generator) -> "Fit":
         """One draw of (a, s) and mu: arms drawn from it are a joint draw from this."""
-        (cell,) = self.cells((1, 1), rng)
+        cell = self.cells((1,), rng)
         mu = self.mu[cell] + np.sqrt(self.mu_variance[cell]) * rng.standard_normal()
         one = np.ones(1)
         return Fit(one, self.a_square[cell], self.s_square[cell], mu, 0 * one)
@@ -101,19 +106,60 @@ def fit(groups: Groups, prior: MixedPrior) -> Fit:
     Scores within groups bound s; the variance of the groups' means bounds a^2 + s^2 / n. The grid
     follows whichever is known better, so that it has points along the ridge that this leaves.
     """
-    between = _Between.of(groups, prior)
-    degrees, squares = within = groups.within()
-    low_s, high_s = _range_of_s(degrees, squares, prior, ceiling=between.most_s)
-    if degrees < between.degrees:
-        a, s, steps = _along_total(between, low_s, high_s)
+    sums = _Sums.of(groups, prior)
+    between = _Between.of(sums, prior)
+    low_s, high_s = _range_of_s(sums, prior, ceiling=between.most_s)
+    if sums.degrees < between.degrees:
+        grid = _along_total(between, low_s, high_s)
     else:
-        a, s, steps = _along_within(between, low_s, high_s, prior)
-    points = (a * a).ravel(), (s * s).ravel()
-    return _posterior(groups, within, prior, points, steps.ravel())
+        grid = _along_within(between, low_s, high_s, prior)
+    return _posterior(sums, prior, grid)
 
 
-def _along_total(between: "_Between", low_s: float, high_s: float) -> tuple[Array, Array, Array]:
-    """Points (a, s) and the area of each, r^2 = a^2 + s^2 / n nearly fixed.
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Points (a^2, s^2), and the area that each stands for in (a, s)."""
+
+    a_square: Array
+    s_square: Array
+    areas: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """What there is to know of some groups.
+
+    Those of one size share a variance, so their sums stand for them all: `by_size` has a row of
+    their numbers, one of the sums of their means and one of these squared; `shares` are 1 / size.
+    `degrees` and `squares` are those of the scores within groups.
+    """
+
+    number: int
+    shares: Array
+    by_size: Array
+    degrees: float
+    squares: float
+
+    @classmethod
+    def of(cls, groups: Groups, prior: MixedPrior) -> "_Sums":
+        sizes, by_size = _by_size(groups.means - prior.m0, groups.counts)
+        number = len(groups.means)
+        degrees = float(by_size[0] @ sizes) - number
+        return cls(number, 1 / sizes, by_size, degrees, float(groups.deviations.sum()))
+
+
+def _by_size(means: Array, counts: Array) -> tuple[Array, Array]:
+    if len(means) <= FEW:
+        return counts, np.array([np.ones(len(means)), means, means * means])
+    whole = counts.astype(np.intp)
+    numbers = np.bincount(whole)
+    (sizes,) = numbers.nonzero()
+    summed = [numbers, np.bincount(whole, means), np.bincount(whole, means * means)]
+    return sizes.astype(np.float64), np.array([each[sizes] for each in summed], dtype=np.float64)
+
+
+def _along_total(between: "_Between", low_s: float, high_s: float) -> _Grid:
+    """Points with r^2 = a^2 + s^2 / n nearly fixed.
 
     A turn by u about it, a = r tanh u and s = r sqrt(n) / cosh u, is log-spaced in small s; near
     a = 0 the integrand is even in u, so it loses nothing to the edge.
@@ -124,29 +170,30 @@ def _along_total(between: "_Between", low_s: float, high_s: float) -> tuple[Arra
     first = np.arccosh(np.maximum(r / (high_s * root), 1.0))
     step = (np.arccosh(r / (low_s * root)) - first) / NODES
     u = first + step * MIDPOINTS[:, None]
-    s = r / (root * np.cosh(u))
-    return r * np.tanh(u), s, s * (step * r_step)
+    a, s = r * np.tanh(u), r / (root * np.cosh(u))
+    return _Grid((a * a).ravel(), (s * s).ravel(), (s * (step * r_step)).ravel())
 
 
-def _along_within(
-    between: "_Between", low_s: float, high_s: float, prior: MixedPrior
-) -> tuple[Array, Array, Array]:
-    """Points (a, s) and the area of each, s nearly fixed.
+def _along_within(between: "_Between", low_s: float, high_s: float, prior: MixedPrior) -> _Grid:
+    """Points with s nearly fixed.
 
     In a spaced as sinh: evenly near 0, where the density is flat and even, and log-spaced further
     up.
     """
     s, s_step = _log_spaced(low_s, high_s)
-    noise = s * s * between.share
-    low = np.sqrt(np.maximum(between.low**2 - noise, 0.0))
-    high = np.sqrt(np.maximum(between.high**2 - noise, prior.floor**2 / 4))
-    high = np.minimum(high, SIGMAS * prior.sigma_a)
+    s_square = s * s
+    most = SIGMAS * prior.sigma_a
+    # The squares of the least a, and of the largest.
+    ends = np.array([[min(between.low, most / 2) ** 2], [between.high**2]])
+    ends = np.maximum(ends - s_square * between.share, 0.0)
+    ends[1] += prior.floor**2 / 4
     unit = min(between.estimate, prior.sigma_a / 4)
-    first = np.arcsinh(low / unit)
-    step = (np.arcsinh(high / unit) - first) / NODES
+    first, last = np.arcsinh(np.minimum(np.sqrt(ends), most) / unit)
+    step = (last - first) / NODES
     t = first + step * MIDPOINTS[:, None]
-    area = unit * np.cosh(t) * (step * s_step)
-    return unit * np.sinh(t), s * ONES, area
+    a = unit * np.sinh(t)
+    areas = np.cosh(t) * (unit * step * s_step)
+    return _Grid((a * a).ravel(), (s_square * ONES).ravel(), areas.ravel())
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,19 +211,20 @@ class _Between:
         return self.high / sqrt(self.share)
 
     @classmethod
-    def of(cls, groups: Groups, prior: MixedPrior) -> "_Between":
+    def of(cls, sums: _Sums, prior: MixedPrior) -> "_Between":
         """Where a few small groups make most of the variance, the degrees are theirs.
 
         (Satterthwaite.) Less than the floor's is no estimate.
         """
-        if len(groups.means) < 2:
+        number = sums.number
+        if number < 2:
             return cls(1.0, 0.0, prior.sigma_a, 0.0, FAR)
-        number = len(groups.means)
-        shares = 1 / groups.counts
-        share = float(shares.sum()) / number
-        degrees = share**2 * number**2 / float(shares @ shares) - 1
-        means = groups.means - float(groups.means.sum()) / number
-        estimate = sqrt(max(float(means @ means) / (number - 1), prior.floor**2 * share))
+        numbers, shares = sums.by_size[0], sums.shares
+        share = float(numbers @ shares) / number
+        degrees = share**2 * number**2 / float(numbers @ (shares * shares)) - 1
+        total, squares = sums.by_size[1:].sum(axis=1).tolist()
+        variance = (squares - total * total / number) / (number - 1)
+        estimate = sqrt(max(variance, prior.floor**2 * share))
         below, above = _reach(degrees)
         high = min(estimate * exp(above), SIGMAS * (prior.sigma_a + prior.sigma_y * sqrt(share)))
         return cls(share, degrees, estimate, min(estimate * exp(-below), high / 2), high)
@@ -191,11 +239,10 @@ def _reach(degrees: float) -> tuple[float, float]:
     return below, min(symmetric + NATS / degrees, FAR)
 
 
-def _range_of_s(
-    degrees: float, squares: float, prior: MixedPrior, *, ceiling: float
-) -> tuple[float, float]:
+def _range_of_s(sums: _Sums, prior: MixedPrior, *, ceiling: float) -> tuple[float, float]:
+    degrees = sums.degrees
     below, above = _reach(degrees)
-    estimate = max(sqrt(squares / degrees) if degrees > 0 else 0.0, prior.floor)
+    estimate = max(sqrt(sums.squares / degrees) if degrees > 0 else 0.0, prior.floor)
     high = min(estimate * exp(above), SIGMAS * prior.sigma_y, ceiling)
     low = max(min(estimate * exp(-below), high / 2), prior.floor)
     return low, max(high, 1.1 * low)
@@ -208,47 +255,30 @@ def _log_spaced(low: float, high: float) -> tuple[Array, Array]:
     return points, step * points
 
 
-def _posterior(
-    groups: Groups,
-    within: tuple[float, float],
-    prior: MixedPrior,
-    points: tuple[Array, Array],
-    steps: Array,
-) -> Fit:
+def _posterior(sums: _Sums, prior: MixedPrior, grid: _Grid) -> Fit:
     """The marginal density of (a, s), mu and all group effects integrated out."""
-    degrees, squares = within
-    a_square, s_square = points
-    sizes, sums = _by_size(groups, prior)
-    variances = s_square / sizes[:, None]
+    a_square, s_square = grid.a_square, grid.s_square
+    variances = sums.shares[:, None] * s_square
     variances += a_square
-    # Numbers, sums and squares of the means, each by 1 / variance.
-    precision, mu, spread = sums @ (1 / variances)
-    precision += prior.sigma_mu**-2
-    mu /= precision
     # Minus twice the logarithm of the density.
-    twice: Array = sums[0] @ np.log(variances)
+    twice: Array = sums.by_size[0] @ np.log(variances)
+    # Numbers, sums and squares of the means, each by 1 / variance.
+    precision, mu, spread = sums.by_size @ np.reciprocal(variances, out=variances)
+    precision += prior.sigma_mu**-2
     twice += np.log(precision)
     twice += spread
-    twice -= mu * mu * precision
-    twice += degrees * np.log(s_square)
-    twice += squares / s_square
-    twice += a_square / prior.sigma_a**2
-    twice += s_square / prior.sigma_y**2
-    weights = np.exp((twice.min() - twice) / 2) * steps
+    weighted = mu.copy()
+    mu /= precision
+    weighted *= mu
+    twice -= weighted
+    twice += sums.degrees * np.log(s_square)
+    twice += sums.squares / s_square
+    twice += a_square * prior.sigma_a**-2
+    twice += s_square * prior.sigma_y**-2
+    twice -= twice.min()
+    twice *= -0.5
+    weights = np.exp(twice, out=twice)
+    weights *= grid.areas
     weights /= weights.sum()
-    return Fit(weights, a_square, s_square, mu + prior.m0, 1 / precision)
-
-
-def _by_size(groups: Groups, prior: MixedPrior) -> tuple[Array, Array]:
-    """Sizes, and for each the number of groups, the sum of their means and of these squared.
-
-    Groups of one size share a variance, so their sums stand for them all.
-    """
-    means = groups.means - prior.m0
-    if len(means) <= FEW:
-        return groups.counts, np.array([np.ones(len(means)), means, means * means])
-    counts = groups.counts.astype(np.intp)
-    numbers = np.bincount(counts)
-    (sizes,) = numbers.nonzero()
-    summed = [numbers, np.bincount(counts, means), np.bincount(counts, means * means)]
-    return sizes.astype(np.float64), np.array([each[sizes] for each in summed], dtype=np.float64)
+    mu += prior.m0
+    return Fit(weights, a_square, s_square, mu, 1 / precision)

@@ -94,7 +94,8 @@ def m_choice(
 ) -> list[float]:
     """P(arm has the largest independent draw of a next score), in the same order."""
     means, counts, posterior = mixed(groups, prior_mean, prior_sigmas)
-    drawn = posterior.draws(means, counts, draws, np.random.default_rng(seed))
+    many_means, many_counts = np.array([means, counts])[:, :, None].repeat(draws, axis=2)
+    drawn = posterior.draws(many_means, many_counts, np.random.default_rng(seed))
     wins = np.bincount(drawn.argmax(axis=0), minlength=len(means))
     return [int(count) / draws for count in wins]
 

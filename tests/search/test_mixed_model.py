@@ -99,7 +99,11 @@ def test_draws_have_the_moments_of_the_mixture() -> None:
     groups = made_up(6, 4, spread=0.2, noise=0.1)
     posterior = fit(groups, PRIOR)
     means, counts = np.append(groups.means[:1], 0.0), np.append(groups.counts[:1], 0.0)
-    drawn = posterior.draws(means, counts, 100_000, np.random.default_rng(0))
+    drawn = posterior.draws(
+        means[:, None].repeat(100_000, axis=1),
+        counts[:, None].repeat(100_000, axis=1),
+        np.random.default_rng(0),
+    )
     for arm in range(2):
         mean, variance = posterior.next_score(means[arm], counts[arm], slice(None))
         expected = float(posterior.weights @ mean)
@@ -114,10 +118,9 @@ def test_joint_draws_share_what_is_common_to_all() -> None:
     posterior = fit(groups, PRIOR)
     nobody = np.zeros(2)
     rng = np.random.default_rng(0)
-    apart = posterior.draws(nobody, nobody, 4_000, rng)
-    joint = np.array(
-        [posterior.settled(rng).draws(nobody, nobody, 1, rng)[:, 0] for _ in range(4_000)]
-    ).T
+    many = np.zeros((2, 4_000))
+    apart = posterior.draws(many, many, rng)
+    joint = np.array([posterior.settled(rng).draws(nobody, nobody, rng) for _ in range(4_000)]).T
     assert abs(correlation(apart)) < 0.06
     assert correlation(joint) > 0.1
     assert joint.mean() == pytest.approx(apart.mean(), abs=0.03)
