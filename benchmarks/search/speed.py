@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import process_time
+from typing import Protocol
 
 import numpy as np
 
@@ -46,6 +47,19 @@ class Figure:
     yardstick_ms: float
 
 
+class Grows(Protocol):
+    """A tree search at work on a problem."""
+
+    @property
+    def size(self) -> int:
+        """Nodes in its tree."""
+        ...
+
+    def grow(self, count: int) -> float:
+        """Ask and tell so often; the CPU seconds that the engine took."""
+        ...
+
+
 class Growing:
     """A search with the state of each of its answers."""
 
@@ -54,6 +68,11 @@ class Growing:
         self._answer, _ = PROBLEMS[problem]
         self._rng = np.random.default_rng(settings.seed)
         self._states: list[State | None] = [None]
+
+    @property
+    def size(self) -> int:
+        """Nodes in its tree."""
+        return len(self.search.nodes)
 
     def grow(self, count: int) -> float:
         """Ask and tell so often; the CPU seconds that the engine took."""
@@ -71,6 +90,23 @@ class Growing:
         return engine_s
 
 
+def endless(
+    problem: str, algorithm: Algorithm, expert_choice: ExpertChoice, nodes: int
+) -> SearchSettings:
+    """Settings under which a search reaches twice so many nodes."""
+    _, experts = PROBLEMS[problem]
+    return SearchSettings(
+        experts=tuple(experts),
+        seed=1,
+        algorithm=algorithm,
+        expert_choice=expert_choice,
+        max_nodes=2 * nodes,
+        max_depth=1_000_000,
+        target_score=None,
+        patience=None,
+    )
+
+
 def yardstick_s() -> float:
     """A fixed mix of small numpy calls, as an ask makes them."""
     rng = np.random.default_rng(0)
@@ -83,11 +119,11 @@ def yardstick_s() -> float:
     return process_time() - start
 
 
-def figures(growing: Growing, sizes: Sequence[int]) -> list[Figure]:
+def figures(growing: Grows, sizes: Sequence[int]) -> list[Figure]:
     """One a size, the tree growing from one to the next."""
     found: list[Figure] = []
     for size in sizes:
-        growing.grow(size - len(growing.search.nodes))
+        growing.grow(size - growing.size)
         chunk = min(CHUNK, max(1, size // 10))
         engine: list[float] = []
         yard: list[float] = []
@@ -126,22 +162,12 @@ def main(arguments: Sequence[str]) -> None:
     sizes: list[int] = parser.parse_args(arguments).sizes
     print("ms CPU an ask and tell (beside it the yardstick, ms); bytes a node in memory and as log")
     for problem, algorithm, expert_choice in CASES:
-        _, experts = PROBLEMS[problem]
-        settings = SearchSettings(
-            experts=tuple(experts),
-            seed=1,
-            algorithm=algorithm,
-            expert_choice=expert_choice,
-            max_nodes=2 * max(sizes),
-            max_depth=1_000_000,
-            target_score=None,
-            patience=None,
-        )
+        settings = endless(problem, algorithm, expert_choice, max(sizes))
         growing = Growing(problem, settings)
         cells = [
             f"{figure.nodes}: {figure.ask_tell_ms:.3f} ({figure.yardstick_ms:.2f})"
             for figure in figures(growing, sizes)
         ]
         held, logged = bytes_a_node(growing.search, settings)
-        name = f"{algorithm} {expert_choice} {len(experts)} expert(s) {problem}"
+        name = f"{algorithm} {expert_choice} {len(settings.experts)} expert(s) {problem}"
         print(f"{name:45} {'  '.join(cells)}  {held:.0f} B + {logged:.0f} B", flush=True)
