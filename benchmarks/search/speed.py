@@ -11,7 +11,7 @@ import json
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from time import process_time
 from typing import Protocol
 
@@ -91,13 +91,13 @@ class Growing:
 
 
 def endless(
-    problem: str, algorithm: Algorithm, expert_choice: ExpertChoice, nodes: int
+    problem: str, algorithm: Algorithm, expert_choice: ExpertChoice, nodes: int, *, seed: int = 1
 ) -> SearchSettings:
     """Settings under which a search reaches twice so many nodes."""
     _, experts = PROBLEMS[problem]
     return SearchSettings(
         experts=tuple(experts),
-        seed=1,
+        seed=seed,
         algorithm=algorithm,
         expert_choice=expert_choice,
         max_nodes=2 * nodes,
@@ -159,15 +159,24 @@ def main(arguments: Sequence[str]) -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search speed", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1_000, 10_000])
-    sizes: list[int] = parser.parse_args(arguments).sizes
-    print("ms CPU an ask and tell (beside it the yardstick, ms); bytes a node in memory and as log")
+    parser.add_argument("--trees", type=int, default=4, help="how deep one grows is chance")
+    asked = parser.parse_args(arguments)
+    sizes: list[int] = asked.sizes
+    trees: int = asked.trees
+    print("ms CPU an ask and tell, the mean of several trees (beside it the yardstick, ms);")
+    print("bytes a node in memory and as log")
     for problem, algorithm, expert_choice in CASES:
-        settings = endless(problem, algorithm, expert_choice, max(sizes))
-        growing = Growing(problem, settings)
-        cells = [
-            f"{figure.nodes}: {figure.ask_tell_ms:.3f} ({figure.yardstick_ms:.2f})"
-            for figure in figures(growing, sizes)
+        grown = [
+            Growing(problem, endless(problem, algorithm, expert_choice, max(sizes), seed=seed))
+            for seed in range(1, trees + 1)
         ]
-        held, logged = bytes_a_node(growing.search, settings)
+        by_size = zip(*(figures(growing, sizes) for growing in grown), strict=True)
+        cells = [
+            f"{found[0].nodes}: {fmean(one.ask_tell_ms for one in found):.3f}"
+            f" ({fmean(one.yardstick_ms for one in found):.2f})"
+            for found in by_size
+        ]
+        settings = endless(problem, algorithm, expert_choice, max(sizes))
+        held, logged = bytes_a_node(grown[0].search, settings)
         name = f"{algorithm} {expert_choice} {len(settings.experts)} expert(s) {problem}"
         print(f"{name:45} {'  '.join(cells)}  {held:.0f} B + {logged:.0f} B", flush=True)
