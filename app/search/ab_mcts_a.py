@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from app.search.broods import SHARED, Brood, Broods, T
 from app.search.policy import Choice
-from app.search.posterior import VOTES, Belief
+from app.search.posterior import Belief
 from app.search.tally import Tally
 from app.search.tree import ROOT, Node, Tree
 from app.search.trial import Trial
@@ -172,8 +172,8 @@ def followed(votes: npt.NDArray[np.intp]) -> tuple[int, float]:
 
     The ballots are exchangeable, so following the first is as good as following any.
     """
-    first = votes.item(0)
-    return first, votes.tolist().count(first) / VOTES
+    listed: list[int] = votes.tolist()
+    return listed[0], listed.count(listed[0]) / len(listed)
 
 
 def by_thompson(

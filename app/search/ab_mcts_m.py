@@ -41,8 +41,8 @@ ExpertRule = Callable[[Broods[Census], Sequence[str], np.random.Generator], tupl
 NEW: Row = (0.0, 0, 0.0, False)
 """A group without scores."""
 NEW_ROW: Rows = np.array([NEW], dtype=np.float64)
-LINES = np.arange(CONTENDERS + 1).repeat(VOTES)
-"""Which arm each ballot of GEN and of the contenders is a draw of."""
+JOINT_VOTES = 2 * VOTES
+"""In a joint draw, where the parameters are drawn first, chances are nearer to 0 and 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Winner:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The arms of one brood: a row of `VOTES` ballots each.
+    """The arms of one brood: a row of ballots each, as many as there are votes.
 
     First GEN, then the contenders, then of the others, which draw once, the best that may be
     entered and the best that may not, where there are such. `children` are the ids, 0 for GEN.
@@ -86,6 +86,9 @@ class Model:
         self._prior = prior
         self._prune = prune
         self._joint = joint
+        self._votes = JOINT_VOTES if joint else VOTES
+        # Which arm each ballot of GEN and of the contenders is a draw of.
+        self._lines = np.arange(CONTENDERS + 1).repeat(self._votes)
 
     def group(self, tally: Census) -> Row:
         """A tally as a row."""
@@ -107,19 +110,18 @@ class Model:
         posterior = self.fit(rows, rng)
         arms = np.concatenate([NEW_ROW, rows])
         few = len(brood.contenders) + 1
-        lines = np.concatenate([LINES[: few * VOTES], np.arange(few, len(arms))])
+        many = few * self._votes
+        lines = np.concatenate([self._lines[:many], np.arange(few, len(arms))])
         drawn = posterior.draws(arms[:, MEAN].take(lines), arms[:, COUNT].take(lines), rng)
         saturated: list[bool] = (arms[:, SATURATED] > 0).tolist()
-        children = [ROOT, *ids]
-        best = best_of_each_kind(drawn[few * VOTES :], saturated[few:])
-        ballots = np.empty((few + len(best), VOTES))
-        ballots[:few] = drawn[: few * VOTES].reshape(few, VOTES)
-        for row, place in enumerate(best, start=few):
-            ballots[row] = drawn[few * VOTES + place]
+        singles = drawn[many:]
+        best = best_of_each_kind(singles, saturated[few:])
+        ballots = np.empty((few + len(best), self._votes))
+        ballots[:few] = drawn[:many].reshape(few, -1)
+        ballots[few:] = singles[best, None]
         kept = [*range(few), *(few + place for place in best)]
-        return Drawn(
-            ballots, [children[place] for place in kept], [saturated[place] for place in kept]
-        )
+        children = [ROOT, *(ids[place - 1] for place in kept[1:])]
+        return Drawn(ballots, children, [saturated[place] for place in kept])
 
     def expert(
         self, broods: Broods[Census], experts: Sequence[str], rng: np.random.Generator
@@ -133,7 +135,7 @@ class Model:
         groups = {expert: self.group(tally) for expert, tally in broods.record.items()}
         rows = np.array(list(groups.values()), dtype=np.float64).reshape(-1, 4)
         wanted = np.array([groups.get(expert, NEW) for expert in experts], dtype=np.float64)
-        means, counts = wanted[:, :DEVIATION].T[:, :, None].repeat(VOTES, axis=2)
+        means, counts = wanted[:, :DEVIATION].T[:, :, None].repeat(self._votes, axis=2)
         ballots = self.fit(rows, rng).draws(means, counts, rng)
         place, chance = followed(ballots.argmax(axis=0))
         return experts[place], chance
@@ -230,8 +232,9 @@ def race(drawn: Mapping[str, Drawn]) -> Winner:
     if any(saturated[vote] for vote in votes):
         votes = without_saturated(ballots, votes, children, saturated)
     place = votes[0]
-    widen = sum(children[vote] == ROOT for vote in votes) / VOTES
-    return Winner(pools[place], children[place] or None, votes.count(place) / VOTES, widen)
+    chance = votes.count(place) / len(votes)
+    widen = sum(children[vote] == ROOT for vote in votes) / len(votes)
+    return Winner(pools[place], children[place] or None, chance, widen)
 
 
 def without_saturated(

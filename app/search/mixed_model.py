@@ -22,7 +22,7 @@ ONES = np.ones((NODES, NODES))
 NATS = 11.0
 """The grid spans what lies within so much of the peak, on the log scale of probability."""
 FAR = 20.0
-FEW = 6
+FEW = 12
 """Up to so many groups, sorting them by size takes longer than it saves."""
 SIGMAS = 5.0
 """No further out than so many prior standard deviations."""

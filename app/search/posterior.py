@@ -22,7 +22,7 @@ Draws = npt.NDArray[np.float64]
 
 TINY = float_info.min
 """For a gamma draw of 0, one in 2^53 with shape 1/2: it means a very large variance."""
-FEW = 7
+FEW = 8
 """Up to so many gamma draws are faster one by one: numpy checks an array for longer than that."""
 VOTES = 16
 """Joint draws that vote on a choice: its recorded chance is a multiple of 1 / VOTES."""

@@ -1,3 +1,4 @@
+from collections import Counter
 from fractions import Fraction
 from random import Random
 
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.search.tally import Tally
+from app.search.tally import Census, Tally
 from tests.search.driving import scores
 
 
@@ -24,6 +25,19 @@ def test_merged_tally_counts_both(left: list[float], right: list[float]) -> None
     merged.merge(tally_of(right))
     assert merged == tally_of(right + left)
     assert merged.without(tally_of(right)) == tally_of(left)
+
+
+@given(st.lists(scores), st.lists(scores))
+def test_merged_census_counts_both(left: list[float], right: list[float]) -> None:
+    """Score by score in percent, and the largest of these counts."""
+    merged, both = Census(), Counter(round(100 * score) for score in left + right)
+    for part in (left, right):
+        census = Census()
+        for score in part:
+            census.add(score)
+        merged.merge(census)
+    assert merged.percents == both
+    assert merged.most == max(both.values(), default=0)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-6, 0.1])
