@@ -306,8 +306,7 @@ class Solver:
             ends_at=asyncio.get_running_loop().time() + plan.deadline_s,
             past=past,
             begun=begun,
-            # Where the answer is not even scored, nothing comes between it and the end.
-            last=FIRST if request.mode is Mode.SINGLE and panel is None else None,
+            last=FIRST if _ends_with_its_first_call(claim, request) else None,
         )
         return Run(claim, request, plan, meter, attempts, panel, started_at_s=time.time())
 
@@ -316,9 +315,20 @@ def _account(tenant: Tenant) -> Account:
     return Account(tenant.id, tenant.key_id, tenant.project_id)
 
 
+def _ends_with_its_first_call(claim: Claim, request: SolveRequest) -> bool:
+    """Whether nothing comes between the answer and the end: it is not even scored.
+
+    What has no client may be left to another process in between, and so is written down at once.
+    """
+    detached = request.background or claim.token > 1
+    return request.mode is Mode.SINGLE and request.panel is None and not detached
+
+
 def _first(solve: SolveId, request: SolveRequest, plan: Plan) -> Intent | None:
     if request.mode is Mode.SEARCH:
         return None  # which expert it starts with, the search will say
+    if request.background:
+        return None  # left to another process before it was made, it would seem to have been
     return intent_for(solve, FIRST, 1, plan.first, fresh(request, plan.first.expert))
 
 

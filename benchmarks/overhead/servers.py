@@ -6,7 +6,6 @@ client nor PostgreSQL nor a busy neighbour is counted.
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from app.db.engine import Database
 from app.ids import uuid7
 from app.ledger.periods import Period
 from app.money import from_usd
+from tests.solve.serving import free_port
 
 POSTGRESQL: Final = make_url(
     os.environ.get("FATHOM_TEST_DATABASE_URL", "postgresql+asyncpg://root@127.0.0.1:5432/postgres")
@@ -141,14 +141,6 @@ async def _administer(statement: str) -> None:
     async with engine.connect() as connection:
         await connection.execute(text(statement))
     await engine.dispose()
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

@@ -13,9 +13,12 @@ from app.data.game24 import puzzles
 from app.db.engine import Database
 from app.demo import serving
 from app.ledger.periods import Period
+from app.ledger.records import Records
 from app.ledger.tables import Call, Solve
 from app.money import from_usd
 from app.providers.scripted import by_op, held, reply
+from app.solve.attempt import HandedOver
+from app.solve.request import Mode, SolveRequest, Turn
 from app.telemetry.readiness import Drain
 from tests.backends import opened
 from tests.gateway import (
@@ -234,3 +237,18 @@ async def test_background_solves_of_a_killed_process_are_finished_by_the_next(
             for response in accepted:
                 result = await ended(client, response.headers["Location"])
                 assert result["status"] in {"completed", "incomplete"}
+
+
+async def test_what_is_handed_over_unmade_leaves_no_call(database_url: str) -> None:
+    """A first call that another process will make was never begun here, so none may look open."""
+    async with replica(database_url, unexpected) as (gateway, _):
+        account = await open_account(gateway)
+        tenant = await gateway.services.directory.authenticate(account.key)
+        request = SolveRequest(
+            turns=(Turn("user", "?"),), seed=1, mode=Mode.SINGLE, background=True
+        )
+        run = await gateway.services.solver.admit(tenant, request)
+        run.attempts.hand_over()
+        with pytest.raises(HandedOver):
+            await gateway.services.solver.run(run)
+        assert await Records(gateway.database).calls(run.claim.solve_id) == []
