@@ -66,8 +66,11 @@ class Beliefs:
     """P(the lineage has hit a ceiling), by its own refinements and its origin's."""
 
 
-def believe(lineages: Lineages) -> Beliefs:
-    """What the counts mean, one step on from what `lineages.saturated` says."""
+def believe(lineages: Lineages, noise: float = 0.0) -> Beliefs:
+    """What the counts mean, one step on from what `lineages.saturated` says.
+
+    `noise`: the judge's error, which makes fresh answers seem to vary more than they do.
+    """
     fresh_mean, fresh_variance = _fresh(lineages)
     live = 1.0 - lineages.saturated.rows
     settled, gains, total, squares = lineages.skills.steps.rows.T
@@ -87,7 +90,7 @@ def believe(lineages: Lineages) -> Beliefs:
     shared = _shared(lineages, own)
     return Beliefs(
         fresh_mean=fresh_mean,
-        fresh_variance=fresh_variance,
+        fresh_variance=np.maximum(fresh_variance - noise**2, 0.1 * fresh_variance),
         fresh_count=lineages.skills.fresh.rows[:, 0],
         gain_wins=wins,
         gain_losses=losses,

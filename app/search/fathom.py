@@ -16,13 +16,14 @@ import numpy as np
 
 from app.search.beliefs import believe
 from app.search.growing import Floats
+from app.search.judge import Judge
 from app.search.lineages import NO_ORIGIN, Lineages
 from app.search.policy import Choice
 from app.search.prices import prices
 from app.search.settings import SearchSettings
 from app.search.tree import ROOT, Node, Tree
 from app.search.trial import Stop, StopReason, Trial
-from app.search.worth import Draw, Ends, draw, fresh_worth, refine_worth
+from app.search.worth import Draw, Ends, Standing, draw, fresh_worth, refine_worth
 
 VOTERS: Final = 4
 """Sets of beliefs drawn an ask. A choice's probability is its share of their votes."""
@@ -59,11 +60,13 @@ class Fathom:
         self._max_depth = settings.max_depth
         self._value = settings.value
         self._expected_costs = dict(settings.expected_costs)
+        self._step = settings.score_step
         self._lineages = Lineages(settings.experience)
-        self._beliefs = believe(self._lineages)
+        self._judge = Judge(settings.score_noise)
+        self._beliefs = believe(self._lineages, settings.score_noise)
         self._verdicts: deque[float] = deque(maxlen=VERDICTS)
         # The first is what the search is worth before it begins: it is not ended lightly.
-        self._judge()
+        self._weigh()
 
     def asked(self, trial: Trial) -> None:
         """Nothing to count: trials in flight are seen when choosing."""
@@ -71,6 +74,7 @@ class Fathom:
     def told(self, node: Node) -> None:
         """Count it, and think again about which lineages are saturated."""
         self._lineages.told(node)
+        self._judge.told(node)
         self._think()
 
     def abandoned(self, trial: Trial, cost: int) -> None:
@@ -94,24 +98,25 @@ class Fathom:
         return elect(ballot, ballot.worth * left(ballot, in_flight) if in_flight else ballot.worth)
 
     def _think(self) -> None:
-        self._beliefs = believe(self._lineages)
+        self._beliefs = believe(self._lineages, self._judge.noise)
         self._lineages.saturated.rows[:] = self._beliefs.own
-        self._judge()
+        self._weigh()
 
-    def _judge(self) -> None:
+    def _weigh(self) -> None:
         if self._value is not None:
             rng = np.random.default_rng(self._lineages.skills.calls_ended)
             ballot = self._ballot(self._experts, rng)
             self._verdicts.append(float(ballot.worth.max(axis=1).mean()))
 
     def _ballot(self, experts: Sequence[str], rng: np.random.Generator) -> Ballot:
-        skills, best = self._lineages.skills, self._lineages.best_score
+        skills = self._lineages.skills
+        standing = Standing(self._judge.best, self._lineages.record, self._step)
         rows = [skills.known(expert) for expert in experts]
         price = prices(skills, experts, self._expected_costs)
         drawn = draw(self._beliefs, rows, price, rng, VOTERS)
         ends = self._ends(float(drawn.drift.mean()))
-        fresh = fresh_worth(drawn, best, price, self._max_depth - 1)
-        refine = refine_worth(drawn, best, price, ends)
+        fresh = fresh_worth(drawn, standing, price, self._max_depth - 1)
+        refine = refine_worth(drawn, standing, price, ends)
         return Ballot(experts, drawn, ends, np.concatenate([fresh, refine], axis=1))
 
     def _ends(self, drift: float) -> Ends:
@@ -130,7 +135,7 @@ class Fathom:
             in_vain.append(self._beliefs.shared * saturated[leader])
         return Ends(
             nodes=nodes,
-            scores=np.array([lineages.score(node) for node in nodes]),
+            scores=np.array([self._judge.worth[node] for node in nodes]),
             saturated=np.array(in_vain),
             room=self._max_depth - np.array([lineages.depth(node) for node in nodes]),
         )

@@ -44,7 +44,8 @@ class Lineages:
         self.disproved_fails = 0.0
         """Fails that a later gain showed to have been bad luck."""
         self.disproved_ties = 0.0
-        self.best_score = 0.0
+        self.record = 0.0
+        """The best score of a fresh answer."""
         self._scores = [0.0]
         self._depths = [0]
         self._lineage_of = [NO_ORIGIN]
@@ -66,20 +67,16 @@ class Lineages:
         self._depths.append(node.depth)
         if node.parent == ROOT:
             self.skills.started(row, node.score)
+            self.record = max(self.record, node.score)
             self._start(node, NO_ORIGIN)
         else:
             self._refine(row, node)
-        self.best_score = max(self.best_score, node.score)
 
     def abandoned(self, trial: Trial, cost: int) -> None:
         """Count a call that came to nothing."""
         row = self._enrol(trial.expert)
         self.skills.ended(row, trial.parent, cost)
         self.skills.failed(row)
-
-    def score(self, node_id: int) -> float:
-        """The score of a node."""
-        return self._scores[node_id]
 
     def depth(self, node_id: int) -> int:
         """Steps from the root to a node."""

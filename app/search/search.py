@@ -193,7 +193,7 @@ class Search:
         self._policy.told(node)
         if self._best is None or score > self._best.score:
             self._best, self._tells_since_best = node, 0
-        else:
+        elif self._next_seq > self._settings.inherited:
             self._tells_since_best += 1
 
 

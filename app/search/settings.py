@@ -42,10 +42,13 @@ class SearchSettings:
     without a better best; None is without end. `value` is what one score unit, 0 to 1, is worth in
     units of cost; None never stops for the price. `expected_costs` says what one call of an expert
     is expected to cost before any was paid. `score_step` is the resolution of the scores: 0.1 when
-    they are k of 10. For AB-MCTS-M: `prune` leaves subtrees of nearly equal scores alone, and
-    `joint_draws` draws all arms of a node from one set of parameters. `children_per_node` and
-    `beam_width` bound the peers that have a fixed width. For `fathom`: `experience` of earlier
-    searches. Raises InvalidRequest for what cannot be run.
+    they are k of 10. `score_noise` is the standard deviation of the evaluator's error: 0 where the
+    same answer would always score the same. For AB-MCTS-M: `prune` leaves subtrees of nearly equal
+    scores alone, and `joint_draws` draws all arms of a node from one set of parameters.
+    `children_per_node` and `beam_width` bound the peers that have a fixed width. For `fathom`:
+    `experience` of earlier searches. `inherited` counts the events at the head of the log that an
+    earlier run has written: patience counts only what has failed since. Raises InvalidRequest for
+    what cannot be run.
     """
 
     experts: tuple[str, ...]
@@ -59,11 +62,13 @@ class SearchSettings:
     value: int | None = None
     expected_costs: tuple[tuple[str, int], ...] = ()
     score_step: float = 1e-3
+    score_noise: float = 0.0
     prune: bool = True
     joint_draws: bool = False
     children_per_node: int = 2
     beam_width: int = 5
     experience: Experience | None = None
+    inherited: int = 0
 
     def __post_init__(self) -> None:
         if not self.experts:
@@ -83,6 +88,8 @@ class SearchSettings:
             raise InvalidRequest("target_score", f"must be in [0, 1], not {self.target_score}")
         if not 0.0 < self.score_step <= 1.0:
             raise InvalidRequest("score_step", f"must be in (0, 1], not {self.score_step}")
+        if not 0.0 <= self.score_noise <= 1.0:
+            raise InvalidRequest("score_noise", f"must be in [0, 1], not {self.score_noise}")
         self._check_costs()
 
     def _check_costs(self) -> None:

@@ -5,6 +5,14 @@ L times the mean gain, with L times its variance, unless the lineage meets its c
 
     improvement(L) = integral from the best score to 1 of P(score > u) exp(-hazard (u - start)) du
 
+The best score is the best that is believed in, where the judge errs. Where scores are k of n the
+integral is a sum over the scores there are, each reached from half a step below: a perfect score is
+not a point in a tail but as likely as all that would be rounded to it.
+
+Fresh answers are normal, but for a chance that the next is unlike all before it. By the rule of
+succession one of n + 2 is; it never vanishes, and it is what finds a good answer where nothing that
+was seen lets one expect it.
+
 Its worth is the largest improvement(L) / cost(L) over the horizons L. One step ahead alone would
 give up lineages that need several; the number of calls that are left makes no difference.
 """
@@ -23,8 +31,16 @@ Ints = npt.NDArray[np.int64]
 
 HORIZONS: Final = np.array([0.0, 1, 2, 3, 5, 8, 12, 18, 27, 40])
 """The numbers of refinements in a row; 0 is for fresh answers alone."""
-MIDPOINTS: Final = (np.arange(8) + 0.5) / 8
-"""Where the integral is taken, between the best score (0) and a perfect one (1)."""
+LEVELS_MAX: Final = 8
+"""At so many levels, at most, the integral is taken."""
+SPREAD_MIN: Final = 0.2
+"""Standard deviation, at least, of a score to come, in steps of the score: equal scores do not
+show that answers are equal, but that they differ by less than a step."""
+JUMP_WEIGHT: Final = 0.15
+"""How many of n + 2 fresh answers are unlike the others: measured from .05 to .3."""
+JUMP_DECAY: Final = 3
+"""P(such an answer scores above u) falls with this power of 1 - u, from the best fresh score on:
+the better, the rarer. At 1, dead ends and ties lose up to .1 after 256 calls."""
 SIZE_SPREAD: Final = 0.5
 """Standard deviation of the logarithm of a gain's size, for one gain."""
 VARIANCE_MIN: Final = 1e-6
@@ -48,6 +64,34 @@ class Draw:
     """And its variance."""
     hazard: Floats
     """Ceilings met per unit of score climbed."""
+    jump: float
+    """P(a fresh answer is unlike all before it); not drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What there is to be bettered: the best score, and the `record`, that of fresh answers.
+
+    `step` is the resolution of the scores.
+    """
+
+    best: float
+    record: float
+    step: float
+
+    @property
+    def levels(self) -> Floats:
+        """The scores above the best, less half a step; or the middles of as many equal parts."""
+        parts = min(LEVELS_MAX, max(1, round((1 - self.best) / self.step)))
+        return self.best + (1 - self.best) * (np.arange(parts) + 0.5) / parts
+
+    def jumps(self, levels: Floats) -> Floats:
+        """P(a fresh answer that is unlike all before it scores above each of `levels`)."""
+        room = max(1 - self.record, 1e-9)
+        if room < LEVELS_MAX * self.step:
+            # Too coarse: that nothing better was seen is mostly a climb which does not show.
+            return np.zeros_like(levels)
+        return np.minimum((1 - levels) / room, 1.0) ** JUMP_DECAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,35 +127,39 @@ def draw(
         drift=drift,
         variance=np.maximum(square[voter, refiner] - drift * drift, VARIANCE_MIN),
         hazard=rng.standard_gamma(beliefs.ceilings, voters) / beliefs.risen,
+        jump=JUMP_WEIGHT / (float(beliefs.fresh_count.sum()) + 2),
     )
 
 
-def fresh_worth(drawn: Draw, best: float, price: Floats, room: float) -> Floats:
+def fresh_worth(drawn: Draw, standing: Standing, price: Floats, room: float) -> Floats:
     """By voter and expert: a fresh answer, which at most `room` refinements may follow."""
-    levels = best + (1 - best) * MIDPOINTS
+    levels, spread_min = standing.levels, SPREAD_MIN * standing.step
     horizons = HORIZONS[room >= HORIZONS]
     start = drawn.start[:, :, None, None]
     mean = start + (drawn.drift[:, None] * horizons)[:, None, :, None]
     variance = drawn.start_variance[:, None] + (drawn.variance[:, None] * horizons)[:, None, :]
-    reached = cdf((mean - levels) / np.sqrt(variance)[..., None])
+    spread = np.maximum(np.sqrt(variance), spread_min)
+    reached = cdf((mean - levels) / spread[..., None])
+    reached += drawn.jump * (standing.jumps(levels) - reached)
     climb = np.maximum(levels - start, 0.0)
     # Without refining there is no climb, and so no ceiling to meet.
     survived = np.exp(-drawn.hazard[:, None, None, None] * climb * (horizons > 0)[:, None])
-    improvement = (reached * survived).sum(axis=-1) * ((1 - best) / len(MIDPOINTS))
+    improvement = (reached * survived).sum(axis=-1) * ((1 - standing.best) / len(levels))
     cost = price[:, 0, None] + (horizons * price[drawn.refiner, 1, None])[:, None, :]
     return np.asarray((improvement / cost).max(axis=-1))
 
 
-def refine_worth(drawn: Draw, best: float, price: Floats, ends: Ends) -> Floats:
+def refine_worth(drawn: Draw, standing: Standing, price: Floats, ends: Ends) -> Floats:
     """By voter and end: refining it."""
-    levels = best + (1 - best) * MIDPOINTS
+    levels, spread_min = standing.levels, SPREAD_MIN * standing.step
     horizons = HORIZONS[1:]
     scores = ends.scores[:, None, None]
     mean = scores + (drawn.drift[:, None] * horizons)[:, None, :, None]
     variance = drawn.variance[:, None] * horizons
-    reached = cdf((mean - levels) / np.sqrt(variance)[:, None, :, None])
+    spread = np.maximum(np.sqrt(variance), spread_min)
+    reached = cdf((mean - levels) / spread[:, None, :, None])
     survived = np.exp(-drawn.hazard[:, None, None, None] * (levels - scores))
-    improvement = (reached * survived).sum(axis=-1) * ((1 - best) / len(MIDPOINTS))
+    improvement = (reached * survived).sum(axis=-1) * ((1 - standing.best) / len(levels))
     cost = horizons * price[drawn.refiner, 1, None]
     within = horizons <= ends.room[:, None]
     worth = np.where(within, improvement / cost[:, None, :], 0.0).max(axis=-1)

@@ -35,6 +35,8 @@ class Problem:
     attempt: Attempt
     costs: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"m0": 1}))
     score_step: float = 1e-3
+    score_noise: float = 0.0
+    """What a search is told of the judge's error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ PROBLEMS: Final = MappingProxyType({
     "P2 deep": Problem(deep),
     "P3 multi": Problem(multi, MappingProxyType(dict.fromkeys(MULTI, 1)), score_step=0.1),
     "deceptive": Problem(deceptive),
-    "noisy": Problem(noisy),
+    "noisy": Problem(noisy, score_noise=0.07),
     "dear": Problem(dear, MappingProxyType({"cheap": 1, "dear": 8})),
     "jackpot": Problem(jackpot),
     "ties": Problem(ties, MappingProxyType(dict.fromkeys(TIES, 1)), score_step=0.25),

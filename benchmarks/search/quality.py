@@ -66,17 +66,27 @@ def true_worth(run: Run, budget: int) -> float:
     return float(run.true[budget - 1])
 
 
+def believed_worth(run: Run, budget: int) -> float:
+    """What the answer is worth that was believed to be worth most after `budget` calls."""
+    return float(run.believed[budget - 1])
+
+
 MEASURES: Final = {
     "calls": after_calls,
     "money": for_money,
     "true worth": true_worth,
+    "believed best": believed_worth,
 }
 
 
 def measures(name: str) -> Sequence[str]:
     """What is worth a table of its own: money where prices differ, truth where the judge errs."""
     costs = set(PROBLEMS[name].costs.values())
-    return ["calls", *["money"] * (len(costs) > 1), *["true worth"] * (name == "noisy")]
+    return [
+        "calls",
+        *["money"] * (len(costs) > 1),
+        *["true worth", "believed best"] * (PROBLEMS[name].score_noise > 0),
+    ]
 
 
 Figures = Mapping[Algorithm, Sequence[Figure]]

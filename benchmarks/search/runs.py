@@ -8,6 +8,7 @@ from itertools import repeat
 import numpy as np
 import numpy.typing as npt
 
+from app.search.judge import Judge
 from app.search.search import Search
 from app.search.settings import Algorithm, SearchSettings
 from app.search.trial import Trial
@@ -22,11 +23,14 @@ WORKERS = 2
 class Run:
     """After each call: the best score seen, what the answer that has it is worth, money spent.
 
+    `believed`: what the answer is worth that is believed to be worth most.
+
     All have one length; where the search stopped before, the last figures are repeated.
     """
 
     best: Floats
     true: Floats
+    believed: Floats
     spent: Floats
     calls: int
     """How many calls were made."""
@@ -38,7 +42,8 @@ def play(problem: Problem, algorithm: Algorithm, seed: int, calls: int, value: i
     rng = np.random.default_rng([seed, 1])
     answers: list[Answer | None] = [None]
     best, spent = Answer(0.0, 0.0), 0
-    record: list[tuple[float, float, float]] = []
+    judge, believed = Judge(problem.score_noise), best
+    record: list[tuple[float, float, float, float]] = []
     while len(record) < calls and isinstance(trial := search.ask(), Trial):
         cost = problem.costs[trial.expert]
         answer = problem.attempt(trial.expert, answers[trial.parent], rng)
@@ -47,12 +52,16 @@ def play(problem: Problem, algorithm: Algorithm, seed: int, calls: int, value: i
         else:
             search.tell(trial.id, answer.score, cost)
             answers.append(answer)
+            believed_before = judge.best
+            judge.told(search.nodes[-1])
+            if judge.best > believed_before:
+                believed = answer
             best = max(best, answer, key=lambda candidate: candidate.score)
         spent += cost
-        record.append((best.score, best.true, spent))
+        record.append((best.score, best.true, believed.true, spent))
     made = len(record)
     columns = np.array(record + record[-1:] * (calls - made)).T
-    return Run(columns[0], columns[1], columns[2], made)
+    return Run(columns[0], columns[1], columns[2], columns[3], made)
 
 
 def settings(
@@ -69,6 +78,7 @@ def settings(
         value=value,
         expected_costs=tuple(problem.costs.items()),
         score_step=problem.score_step,
+        score_noise=problem.score_noise,
     )
 
 

@@ -101,6 +101,7 @@ settings = st.builds(
     patience=st.sampled_from((None, 1, 4)),
     value=st.sampled_from((None, 1, 100)),
     score_step=st.sampled_from((1e-3, 0.25)),
+    score_noise=st.sampled_from((0.0, 0.1)),
     prune=st.booleans(),
     joint_draws=st.booleans(),
     children_per_node=st.integers(1, 3),
