@@ -6,9 +6,11 @@ from typing import NewType
 from uuid import UUID
 
 SolveId = NewType("SolveId", str)
+OrgId = NewType("OrgId", str)
 TenantId = NewType("TenantId", str)
 ProjectId = NewType("ProjectId", str)
 KeyId = NewType("KeyId", str)
+BatchId = NewType("BatchId", str)
 
 
 def uuid7() -> UUID:
@@ -29,6 +31,16 @@ def tenant_id() -> TenantId:
     return TenantId(f"tnt_{uuid7().hex}")
 
 
+def org_id() -> OrgId:
+    """A new organisation's id."""
+    return OrgId(f"org_{uuid7().hex}")
+
+
 def project_id() -> ProjectId:
     """A new project's id."""
     return ProjectId(f"prj_{uuid7().hex}")
+
+
+def batch_id() -> BatchId:
+    """A new batch's id."""
+    return BatchId(f"bat_{uuid7().hex}")

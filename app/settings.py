@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -45,6 +46,13 @@ DatabaseUrl = Annotated[str, AfterValidator(_one_of("sqlite+aiosqlite", "postgre
 RedisUrl = Annotated[str, AfterValidator(_one_of("redis", "rediss", "unix"))]
 
 
+SmtpUrl = Annotated[str, AfterValidator(_one_of("smtp", "smtps"))]
+
+
+Dispatch = Literal["inline", "dbos"]
+"""Who runs what no client waits for: the process that accepts it, or any, by way of DBOS."""
+
+
 class Settings(BaseSettings):
     """The environment: one `FATHOM_…` variable a field."""
 
@@ -58,8 +66,18 @@ class Settings(BaseSettings):
     drain_linger_s: Annotated[float, Field(ge=0, le=60)] = 2.0
     lease_s: Annotated[float, Field(gt=0, le=600)] = 10.0
     background_max: Annotated[int, Field(ge=0, le=10_000)] = 64
+    dispatch: Dispatch = "inline"
+    solves_max: Annotated[int, Field(ge=1, le=100_000)] = 256
+    queue_max: Annotated[int, Field(ge=0, le=100_000)] = 1024
+    batch_max: Annotated[int, Field(ge=0, le=10_000)] = 8
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+    admin_key: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """Of the operator, for `/admin/v1`; nothing is there where it is not set."""
+    webhooks_allow: str = ""
+    """Origins inside that tenants' webhooks may reach, between commas: `http://10.1.2.3:9000`."""
+    smtp_url: SmtpUrl | None = None
+    smtp_from: str = "fathom@localhost"
     metrics_tenants: str = ""
     """Names of the tenants that have metrics of their own, between commas; `*` for the oldest."""
 
@@ -146,6 +164,8 @@ class PolicyConfig(_Section):
     search_cap_usd: USD = NanoUSD(500_000_000)
     deadline_s: Annotated[float, Field(gt=0, le=600)] = 60.0
     concurrency: Annotated[int, Field(ge=1, le=32)] = 4
+    texts_days: Annotated[int, Field(ge=0, le=400)] = 7
+    weight: Annotated[float, Field(ge=0.01, le=100)] = 1.0
 
 
 class GatewayConfig(_Section):

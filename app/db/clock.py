@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Float, literal, select
+from sqlalchemy import BindParameter, ColumnElement, Float, String, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -36,8 +36,10 @@ class Ago(FunctionElement[datetime]):
     type = Instant()
     inherit_cache = True
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(literal(seconds, Float()))
+    def __init__(self, seconds: float | BindParameter[float | None]) -> None:
+        """`seconds` may be bound later; bound to nothing, the time is none either."""
+        bound = literal(seconds, Float()) if isinstance(seconds, float | int) else seconds
+        super().__init__(bound)
 
 
 @compiles(Ago, "sqlite")
@@ -50,6 +52,27 @@ def _ago_on_sqlite(element: Ago, compiler: SQLCompiler, **options: Any) -> str: 
 def _ago_on_postgresql(element: Ago, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
     seconds = compiler.process(element.clauses, **options)
     return f"clock_timestamp() - make_interval(secs => {seconds})"
+
+
+class MonthOf(FunctionElement[str]):
+    """The calendar month of an instant, in UTC, written YYYY-MM."""
+
+    type = String()
+    inherit_cache = True
+
+    def __init__(self, instant: ColumnElement[datetime]) -> None:
+        super().__init__(instant)
+
+
+@compiles(MonthOf, "sqlite")
+def _month_on_sqlite(element: MonthOf, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    return f"substr({compiler.process(element.clauses, **options)}, 1, 7)"
+
+
+@compiles(MonthOf, "postgresql")
+def _month_on_postgresql(element: MonthOf, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    instant = compiler.process(element.clauses, **options)
+    return f"to_char({instant} AT TIME ZONE 'UTC', 'YYYY-MM')"
 
 
 async def now(tx: ReadTx) -> datetime:

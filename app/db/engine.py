@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -37,9 +37,19 @@ ATTEMPTS_MAX: Final = 8
 BUSY_TIMEOUT_MS: Final = 30_000
 """How long SQLite waits for another process's write to end."""
 
+OUTAGE_S: Final = 600.0
+"""How long a run waits for a database that is away. Longer, and what it had in flight is taken for
+lost: an orphan's cost is the operator's."""
+
+RETRY_S: Final = 0.1
+RETRY_MAX_S: Final = 2.0
+
 SERIALIZATION_FAILURES: Final = frozenset({"40001", "40P01"})
 """PostgreSQL, appendix A: serialization_failure and deadlock_detected."""
 
+
+UNIQUE_VIOLATION: Final = "23505"
+SQLITE_DUPLICATES: Final = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE")
 
 UNREACHABLE: Final = ("08", "53", "57P", "25006")
 """PostgreSQL, appendix A: connection lost, no resources left, stopping or starting, a standby."""
@@ -130,6 +140,24 @@ async def uninterrupted(work: Awaitable[T]) -> T:
     return running.result()
 
 
+async def once_back(work: Callable[[bool], Awaitable[T]], *, within_s: float = OUTAGE_S) -> T:
+    """What `work` comes to, tried again for as long as the database is out of reach.
+
+    It is told whether it is tried again: a commit whose acknowledgement was lost may have happened.
+    Raises DatabaseUnavailable after `within_s` seconds of that.
+    """
+    clock = asyncio.get_running_loop().time
+    ends_at, wait_s, again = clock() + within_s, RETRY_S, False
+    while True:
+        try:
+            return await work(again)
+        except DatabaseUnavailable:
+            if clock() >= ends_at:
+                raise
+        await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # jitter
+        wait_s, again = min(2 * wait_s, RETRY_MAX_S), True
+
+
 @asynccontextmanager
 async def reachable() -> AsyncGenerator[None]:
     """Tell a database that cannot be used now from a fault: DatabaseUnavailable, or what it was."""
@@ -142,6 +170,12 @@ async def reachable() -> AsyncGenerator[None]:
         if gone or _is_sqlite_lock(error):
             raise DatabaseUnavailable("the database cannot be used now; try again later") from error
         raise
+
+
+def is_duplicate(error: IntegrityError) -> bool:
+    """Whether a row with the same key is there already."""
+    name = getattr(error.orig, "sqlite_errorname", "")
+    return name in SQLITE_DUPLICATES or _sqlstate(error) == UNIQUE_VIOLATION
 
 
 def _is_sqlite_lock(error: DBAPIError) -> bool:

@@ -30,6 +30,10 @@ local token, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
 local known = tonumber(redis.call('HGET', KEYS[2], 'token') or '0')
 local last = tonumber(redis.call('HGET', KEYS[2], 'seq') or '0')
 if token < known then return -1 end
+if token > known then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  last = 0
+end
 if seq <= last then
   local written = redis.call('XRANGE', KEYS[1], seq .. '-0', seq .. '-0')[1]
   if written and written[2][2] ~= ARGV[3] then return -1 end
@@ -43,16 +47,17 @@ redis.call('EXPIRE', KEYS[2], ARGV[4])
 return 1
 """
 """1: appended. 0: this event was appended before (a repeat). -1: a higher token has taken over, or
-another process wrote an event of its own under this number before it lost the solve. -2: numbers
-are missing before this one (the log was lost in between)."""
+another process writes under this one. -2: numbers are missing before this one: the log was lost in
+between, or was begun anew here because the token is a higher one. A log is one owner's from its
+first event to its last: what the owner before it wrote until the last moment, nobody knows."""
 
 
 class TreeLogFenced(GatewayError):
-    """Another process writes this tree now, or wrote to it after this one had read it."""
+    """Another process writes this tree now."""
 
 
 class TreeLogGap(GatewayError):
-    """The log does not continue with this number: it was lost, and is rebuilt from the journal."""
+    """The log does not continue with this number: whoever has the events must write them again."""
 
 
 class TreeLogUnavailable(GatewayError):

@@ -16,8 +16,10 @@ from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 FRAMES_MAX: Final = 50
 
-TALKATIVE: Final = ("asyncio", "httpcore", "httpx", "alembic")
-"""Libraries whose everyday news is not ours; `asyncio` also shows what tasks returned."""
+TALKATIVE: Final = ("aiosqlite", "asyncio", "httpcore", "httpx", "alembic")
+"""Libraries whose everyday news is not ours, and may hold a text: `asyncio` shows what tasks have
+returned, and `aiosqlite` the parameters of every statement.
+"""
 
 SERVER: Final = ("uvicorn", "uvicorn.error", "uvicorn.access")
 

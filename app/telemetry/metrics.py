@@ -62,8 +62,14 @@ PHASES: Final = ("gate", "search")
 
 DIRECTIONS: Final = ("input", "output")
 BASELINES: Final = ("single", "strong")
-SCOPES: Final = ("tenant", "project", "key")
+SCOPES: Final = ("org", "tenant", "project", "key")
 PERIODS: Final = ("hour", "day", "week", "month", "total")
+CHANNELS: Final = ("webhook", "slack", "email")
+"""How a notice leaves."""
+
+DELIVERIES: Final = ("delivered", "failed", "dead")
+"""What became of an attempt; dead is the last of those that failed."""
+
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -95,6 +101,8 @@ class Standing:
     holds: NanoUSD
     orphans: int
     budgets: tuple[BudgetLevel, ...]
+    notices_pending: int = 0
+    notices_dead: int = 0
 
 
 class Metrics:
@@ -114,6 +122,9 @@ class Metrics:
         self._make_gauges()
         self.http_requests = self._counter(
             "http_requests", "HTTP requests answered.", "method", "route", "status"
+        )
+        self.notices = self._counter(
+            "notices", "Attempts to deliver a notice.", "channel", "outcome"
         )
         build = self._gauge("build_info", "1, labelled with the version that runs.", "version")
         build.labels(version).set(1)
@@ -146,6 +157,8 @@ class Metrics:
         self.inflight.set(standing.inflight)
         self.holds_usd.set(usd(standing.holds))
         self.orphans.set(standing.orphans)
+        self.notices_pending.set(standing.notices_pending)
+        self.notices_dead.set(standing.notices_dead)
         before, self._levels = self._levels, set()
         for level in standing.budgets:
             tenant = OTHER if level.tenant_id is None else self.tenant(level.tenant_id)
@@ -238,6 +251,12 @@ class Metrics:
         self.orphans = self._gauge(
             "orphan_calls", "Paid calls whose outcome nobody knows, to be reconciled."
         )
+        self.notices_pending = self._gauge(
+            "notices_pending", "Notices that wait to be delivered, or to be tried again."
+        )
+        self.notices_dead = self._gauge(
+            "notices_dead", "Notices of the last thirty days that were given up."
+        )
         self.budget_limit_usd = self._gauge(
             "budget_limit_usd", "Dollars that open budgets allow.", *level
         )
@@ -278,6 +297,9 @@ class Metrics:
                     metric.labels(route, reason)
         for phase in PHASES:
             self.phase_seconds.labels(phase)
+        for channel in CHANNELS:
+            for outcome in DELIVERIES:
+                self.notices.labels(channel, outcome)
         for expert in self._experts:
             for phase in CALL_PHASES:
                 for state in CALL_STATES:
