@@ -6,13 +6,24 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import app.ledger.alert_tables
+import app.ledger.batch_tables
+import app.ledger.finance_tables
 import app.ledger.tables
+import app.notices.tables
 import app.tenants.tables
 from app.db.base import Base
 from app.settings import read_settings
 
 # Imported for their tables: Alembic compares what is registered with what the database has.
-TABLES = (app.ledger.tables, app.tenants.tables)
+TABLES = (
+    app.ledger.alert_tables,
+    app.ledger.batch_tables,
+    app.ledger.finance_tables,
+    app.ledger.tables,
+    app.notices.tables,
+    app.tenants.tables,
+)
 
 
 def migrate(connection: Connection) -> None:

@@ -7,7 +7,7 @@ of it with its next call; one that waits for a call learns of it with its replic
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from app.db.engine import ReadTx, WriteTx
 from app.ids import SolveId
@@ -21,6 +21,10 @@ CANCELLING: Final = "cancelling"
 LIVE: Final = (RUNNING, CANCELLING)
 """The states of a solve that has not ended: it holds money, and somebody must finish it."""
 
+_MARKED: Final = select(Solve.id).where(
+    Solve.state == CANCELLING, Solve.completed_at.is_(None), Solve.owner == bindparam("replica")
+)
+
 
 async def mark(tx: WriteTx, solve_id: SolveId) -> None:
     """Ask for the end of a solve; harmless where it has ended."""
@@ -31,11 +35,7 @@ async def mark(tx: WriteTx, solve_id: SolveId) -> None:
 
 async def marked(tx: ReadTx, owner: str) -> Sequence[SolveId]:
     """The solves of this replica that are to end."""
-    found = await tx.scalars(
-        select(Solve.id).where(
-            Solve.state == CANCELLING, Solve.completed_at.is_(None), Solve.owner == owner
-        )
-    )
+    found = await tx.scalars(_MARKED, {"replica": owner})
     return [SolveId(solve_id) for solve_id in found.all()]
 
 

@@ -9,19 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Float, bindparam, select, update
 
-from app.db.clock import Clock
+from app.db.clock import Ago, Clock
 from app.db.engine import WriteTx
 from app.db.texts import storable_document
 from app.ids import SolveId
-from app.ledger import journal, late
+from app.ledger import journal, late, limits
 from app.ledger.budgets import Release, release
 from app.ledger.journal import CUT_SHORT, UNMADE, CallResult, Closed, Intent, OpenCall, Told
 from app.ledger.openings import Claim
 from app.ledger.retention import erase_texts, keep_texts
 from app.ledger.tables import Solve
 from app.money import NanoUSD
+from app.notices import outbox
+from app.notices.notice import Notice
 
 _LOCK: Final = (
     select(
@@ -32,6 +34,7 @@ _LOCK: Final = (
         Solve.inflight,
         Solve.budgets,
         Solve.completed_at.is_not(None),
+        Solve.limits,
     )
     .where(Solve.id.in_(bindparam("solves", expanding=True)))
     .order_by(Solve.id)  # in one order, so that two batches cannot wait for each other
@@ -49,6 +52,7 @@ _END: Final = (
         state=bindparam("ended_as"),
         route=bindparam("by_route"),
         completed_at=Clock(),
+        erase_at=Ago(bindparam("erase_ago_s", type_=Float())),
         result=bindparam("document"),
         posted=bindparam("spent"),
         hold=bindparam("spent"),
@@ -59,13 +63,19 @@ _END: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a solve ended. `texts` are kept apart from the `result`, and not at all if `erase`."""
+    """How a solve ended. `texts` are kept apart from the `result`, and not at all if `erase`.
+
+    Kept, they are kept for `keep_s` seconds; for good where that is None.
+    `notices` are sent once it is written that it ended, and not otherwise.
+    """
 
     state: str
     route: str | None
     result: Mapping[str, Any]
     texts: Mapping[str, str]
     erase: bool = False
+    keep_s: float | None = None
+    notices: Sequence[Notice] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,7 @@ class _Standing:
     inflight: NanoUSD
     budgets: Sequence[str]
     ended: bool
+    limits: Mapping[str, Sequence[str]] | None = None
     calls: dict[str, OpenCall] = field(default_factory=dict[str, OpenCall])
 
     def close(self, call_id: str, result: CallResult) -> Closed | None:
@@ -126,10 +137,14 @@ class _Writing:
     charged: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
     ended: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
     released: defaultdict[str, Release] = field(default_factory=lambda: defaultdict(Release))
+    limited: dict[SolveId, Mapping[str, Sequence[str]]] = field(
+        default_factory=dict[SolveId, Mapping[str, Sequence[str]]]
+    )
     texts: list[tuple[SolveId, Mapping[str, str]]] = field(
         default_factory=list[tuple[SolveId, Mapping[str, str]]]
     )
     erased: list[SolveId] = field(default_factory=list[SolveId])
+    notices: list[Notice] = field(default_factory=list[Notice])
     late: list[tuple[OpenCall, CallResult]] = field(
         default_factory=list[tuple[OpenCall, CallResult]]
     )
@@ -151,11 +166,14 @@ class _Writing:
         self.told += finish.loose.told
         for budget in solve.budgets:
             self.released[budget] += Release(held=solve.hold, spent=solve.posted)
+        if solve.limits:
+            self.limited[solve_id] = solve.limits
         self.ended.append(
             {
                 "solve": solve_id,
                 "ended_as": ending.state,
                 "by_route": ending.route,
+                "erase_ago_s": None if ending.erase or ending.keep_s is None else -ending.keep_s,
                 "document": storable_document(ending.result),
                 "spent": solve.posted,
             }
@@ -164,6 +182,7 @@ class _Writing:
             self.erased.append(solve_id)
         else:
             self.texts.append((solve_id, ending.texts))
+        self.notices += ending.notices
         solve.ended = True
 
 
@@ -184,9 +203,12 @@ async def end_together(tx: WriteTx, finishes: Sequence[Finish]) -> Sequence[bool
     if writing.ended:
         await tx.execute(_END, writing.ended)
         await release(tx, writing.released)
+    if writing.limited:
+        await limits.end(tx, writing.limited)
     await keep_texts(tx, writing.texts)
-    for solve_id in writing.erased:
-        await erase_texts(tx, solve_id)
+    if writing.erased:
+        await erase_texts(tx, writing.erased)
+    await outbox.put(tx, writing.notices)
     return owned
 
 

@@ -8,7 +8,7 @@ key: its client left without an answer, and whoever asks again is to get one.
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy import ColumnElement, bindparam, delete, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.db.clock import Ago, Clock
@@ -71,14 +71,7 @@ async def remember(
 
 async def earlier(tx: ReadTx, tenant_id: TenantId, key: str) -> EarlierRequest | None:
     """What the key is bound to, if it is."""
-    found = await tx.execute(
-        select(Idempotency.solve_id, Idempotency.body_sha256).where(
-            Idempotency.tenant_id == tenant_id,
-            Idempotency.key == key,
-            Idempotency.expires_at > Clock(),
-            ~_was_cancelled(),
-        )
-    )
+    found = await tx.execute(_EARLIER, {"tenant": tenant_id, "name": key})
     row = found.one_or_none()
     return None if row is None else EarlierRequest(SolveId(row[0]), row[1])
 
@@ -90,3 +83,11 @@ def _was_cancelled() -> ColumnElement[bool]:
         .correlate(Idempotency)
         .exists()
     )
+
+
+_EARLIER: Final = select(Idempotency.solve_id, Idempotency.body_sha256).where(
+    Idempotency.tenant_id == bindparam("tenant"),
+    Idempotency.key == bindparam("name"),
+    Idempotency.expires_at > Clock(),
+    ~_was_cancelled(),
+)

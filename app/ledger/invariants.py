@@ -12,10 +12,14 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, func, literal, not_, null, or_, select, union_all
 
 from app.db.engine import Database, ReadTx
+from app.ledger import batch_rules, finance_rules, inheritance_rules, notice_rules
+from app.ledger.batch_tables import BatchLineRow
 from app.ledger.cancelling import LIVE
 from app.ledger.late import CLOSED
+from app.ledger.limits import TOKENS
 from app.ledger.postings import PLATFORM_LOSS, SUSPENSE, CallState, tenant_account
-from app.ledger.tables import Budget, Call, Entry, Solve
+from app.ledger.quotas import Unit
+from app.ledger.tables import Budget, BudgetRule, Call, Entry, LimitWindow, Solve
 
 SHOWN_MAX: Final = 5
 """How many offenders a finding names."""
@@ -48,9 +52,10 @@ def _finding(name: str, offenders: Sequence[str]) -> Finding:
 
 def _none(query: Query) -> Rule:
     """The rule that a query finds no row; a row is named by its columns."""
+    shown = query.limit(SHOWN_MAX + 1)
 
     async def rule(tx: ReadTx) -> Sequence[str]:
-        rows = await tx.execute(query.limit(SHOWN_MAX + 1))
+        rows = await tx.execute(shown)
         return [" ".join(str(column) for column in row) for row in rows.all()]
 
     return rule
@@ -78,6 +83,67 @@ async def _budgets_add_up(tx: ReadTx) -> Sequence[str]:
     return [*offenders, *(f"{missing} is missing" for missing in posted)]
 
 
+async def _budgets_bound_their_own(tx: ReadTx) -> Sequence[str]:
+    """A solve draws on budgets of its own organisation, tenant, project, key, session and batch."""
+    rules = select(Budget.id, BudgetRule.scope, BudgetRule.scope_id, Budget.session)
+    found = await tx.execute(rules.join(BudgetRule, BudgetRule.id == Budget.rule_id))
+    bounded = {budget: tuple(bound) for budget, *bound in found.all()}
+    solves = select(
+        Solve.id,
+        Solve.budgets,
+        Solve.org_id,
+        Solve.tenant_id,
+        Solve.project_id,
+        Solve.key_id,
+        Solve.session,
+        BatchLineRow.batch_id,
+    ).outerjoin(BatchLineRow, BatchLineRow.solve_id == Solve.id)
+    offenders: list[str] = []
+    async for solve, budgets, org, tenant, project, key, session, batch in await tx.stream(solves):
+        own: set[tuple[object, ...]] = {
+            ("org", org, ""),
+            ("tenant", tenant, ""),
+            ("project", project, ""),
+            ("key", key, ""),
+            ("session", tenant, session),
+            ("batch", batch, ""),
+        }
+        offenders += [
+            f"{solve} draws on {budget}"
+            for budget in budgets
+            if budget in bounded and bounded[budget] not in own
+        ]
+    return offenders
+
+
+async def _limits_add_up(tx: ReadTx) -> Sequence[str]:
+    """Each window counts what the solves that list it used (ended) and hold (live)."""
+    tokens = {row[0]: (int(row[1]), int(row[2])) for row in (await tx.execute(TOKENS)).all()}
+    used: dict[str, int] = defaultdict(int)
+    held: dict[str, int] = defaultdict(int)
+    solves = select(Solve.id, Solve.completed_at.is_(None), Solve.limits)
+    async for solve, live, limits in await tx.stream(solves):
+        bound, told = tokens.get(solve, (0, 0))
+        holds = {Unit.REQUESTS: 1, Unit.CONCURRENT: 1, Unit.TOKENS: bound}
+        spent = {Unit.REQUESTS: 1, Unit.CONCURRENT: 0, Unit.TOKENS: min(bound, told)}
+        for unit, windows in (limits or {}).items():
+            for window in windows:
+                held[window] += holds[Unit(unit)] if live else 0
+                used[window] += 0 if live else spent[Unit(unit)]
+    found = await tx.execute(select(LimitWindow.id, LimitWindow.used, LimitWindow.held))
+    return [
+        f"{window} has {has_used}+{has_held}, not {used[window]}+{held[window]}"
+        for window, has_used, has_held in found.all()
+        if (has_used, has_held) != (used[window], held[window])
+    ]
+
+
+def _over_count() -> Query:
+    count = LimitWindow.used + LimitWindow.held
+    negative = or_(LimitWindow.used < 0, LimitWindow.held < 0)
+    return select(LimitWindow.id).where(or_(count > LimitWindow.lim, negative))
+
+
 def _over_limit() -> Query:
     over = Budget.posted + Budget.reserved > Budget.lim
     return select(Budget.id).where(or_(over, Budget.posted < 0, Budget.reserved < 0))
@@ -89,7 +155,8 @@ def _total() -> Query:
 
 
 def _one_sided() -> Query:
-    kinds = select(Entry.call_id, Entry.kind).group_by(Entry.call_id, Entry.kind)
+    about = func.coalesce(Entry.call_id, Entry.correction_id)
+    kinds = select(about, Entry.kind).group_by(about, Entry.kind)
     return kinds.having(func.sum(Entry.amount) != 0)
 
 
@@ -144,7 +211,7 @@ def _suspense_is_not_what_is_unknown() -> Query:
         .subquery()
     )
     waits = func.coalesce(suspended.c.nano, 0)
-    is_known = Call.late_cost.is_not(None)
+    is_known = or_(Call.late_cost.is_not(None), Call.reconciled_at.is_not(None))
     joined = select(Call.id).outerjoin(suspended, suspended.c.call_id == Call.id)
     return joined.where(
         or_(
@@ -216,11 +283,21 @@ def _number_used_twice() -> Query:
     return numbers.having(func.count() > 1)
 
 
+MORE: Final[Mapping[str, Query]] = {
+    **inheritance_rules.QUERIES,
+    **finance_rules.QUERIES,
+    **batch_rules.QUERIES,
+    **notice_rules.QUERIES,
+}
+
 RULES: Final[Mapping[str, Rule]] = {
     "what is posted and reserved fits every budget": _none(_over_limit()),
     "a budget has what its solves posted and hold": _budgets_add_up,
+    "a solve draws on budgets of its own alone": _budgets_bound_their_own,
+    "what is counted fits every limit": _none(_over_count()),
+    "a limit counts what its solves used and hold": _limits_add_up,
     "all entries sum to zero": _none(_total()),
-    "the entries of a call's kind sum to zero": _none(_one_sided()),
+    "the entries of a call's or correction's kind sum to zero": _none(_one_sided()),
     "no call is charged twice": _none(_charged_twice()),
     "a charge is its own tenant's": _none(_charged_to_another()),
     "a call costs what was charged for it": _none(_cost_is_not_the_charge()),
@@ -234,4 +311,5 @@ RULES: Final[Mapping[str, Rule]] = {
     "a solve has ended when its state says so": _none(_neither_live_nor_ended()),
     "an op is answered once": _none(_answered_twice()),
     "a search's events have numbers of their own": _none(_number_used_twice()),
+    **{name: _none(query) for name, query in MORE.items()},
 }

@@ -12,7 +12,7 @@ from sqlalchemy import String, bindparam, insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.clock import Clock
-from app.db.engine import WriteTx
+from app.db.engine import ReadTx, WriteTx
 from app.db.texts import storable
 from app.ids import SolveId, TenantId, uuid7
 from app.ledger.postings import Bill, CallState, Posting, Share, postings, share
@@ -92,7 +92,7 @@ class TrialPlace:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A call about to be made; `max_cost` is the most it can cost."""
+    """A call about to be made, which costs and uses no more than `max_cost` and `max_tokens`."""
 
     call_id: str
     op: str
@@ -105,6 +105,7 @@ class Intent:
     prompt_sha256: str
     max_cost: NanoUSD
     trial: TrialPlace | None = None
+    max_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,26 @@ async def begin(tx: WriteTx, intents: Sequence[tuple[SolveId, Intent]]) -> None:
     await tx.execute(_BEGIN, [_intent_row(solve_id, intent) for solve_id, intent in intents])
 
 
+async def has_begun(tx: ReadTx, call_id: str, *, token: int) -> bool:
+    """Whether the call's intent is on record and open, and its solve still held under `token`.
+
+    Whoever took the solve over names its calls the same way: the id alone tells not whose it is.
+    """
+    begun = (
+        select(Call.id)
+        .join(Solve, Solve.id == Call.solve_id)
+        .where(Call.id == call_id, Call.state == CallState.INTENT, Solve.token == token)
+    )
+    return await tx.scalar(begun) is not None
+
+
+async def booked(tx: ReadTx, call: OpenCall, result: CallResult) -> Share | None:
+    """What the tenant paid where this outcome is on record; None where another is, or none."""
+    paid = select(Call.cost).where(Call.id == call.id, Call.state == result.bill.state)
+    cost = await tx.scalar(paid)
+    return None if cost is None else Share(cost)
+
+
 async def end(tx: WriteTx, call: OpenCall, result: CallResult) -> Share | None:
     """Book the outcome of an intent: state, cost, entries, text. None if it was booked before."""
     closed = Closed.of(call, result, room=await _room(tx, call.solve_id))
@@ -306,6 +327,7 @@ def _intent_row(solve_id: SolveId, intent: Intent) -> dict[str, object]:
         "price_version": intent.price_version,
         "prompt_sha256": intent.prompt_sha256,
         "max_cost": intent.max_cost,
+        "max_tokens": intent.max_tokens,
         "ask": trial.ask if trial else None,
         "parent": trial.parent if trial else None,
         "asked_seq": trial.asked_seq if trial else None,

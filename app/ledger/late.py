@@ -19,6 +19,7 @@ CLOSED: Final = (CallState.CANCELLED, CallState.ORPHAN)
 _REMEMBER: Final = (
     update(Call)
     .where(Call.id == bindparam("call"), Call.state.in_(CLOSED), Call.late_cost.is_(None))
+    .where(Call.reconciled_at.is_(None))  # its provider has said by now what it cost
     .values(
         late_cost=bindparam("proved"),
         returned_model=bindparam("answered_by"),
@@ -53,4 +54,4 @@ async def book(tx: WriteTx, call: OpenCall, result: CallResult) -> Share | None:
     suspended = NanoUSD(int(await tx.scalar(_SUSPENDED, {"call": call.id}) or 0))
     made = late_postings(cost, suspended=suspended, provider=call.provider)
     await post(tx, [(call, posting) for posting in made])
-    return Share(NanoUSD(0), platform_loss=cost)
+    return Share(NanoUSD(0), platform_loss=cost, late=True)

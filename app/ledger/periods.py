@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Final
 from zoneinfo import ZoneInfo
 
 
@@ -14,6 +15,18 @@ class Period(StrEnum):
     MONTH = "month"
     TOTAL = "total"
 
+    @property
+    def usual_s(self) -> int | None:
+        """How many seconds such a period usually has; None where it has no end."""
+        return USUAL_S.get(self)
+
+
+USUAL_S: Final = {
+    Period.HOUR: 3_600,
+    Period.DAY: 86_400,
+    Period.WEEK: 7 * 86_400,
+    Period.MONTH: 30 * 86_400,
+}
 
 FOREVER = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 

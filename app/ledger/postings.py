@@ -1,7 +1,9 @@
 """Who pays for a call, as double entries. Pure: facts in, entries out; every kind sums to zero.
 
 Accounts: `tenant:<id>` pays, `provider:<name>` is owed, `platform_loss` is what the operator bears,
-`suspense` is what may have been charged upstream and is settled by reconciliation.
+`suspense` is what may have been charged upstream and is settled by reconciliation. `credits` is
+what the operator gave back to tenants: it stands apart from what calls cost. `gain` is what a
+provider charged less than was billed for it, as a negative balance.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +15,8 @@ from app.money import NanoUSD
 
 PLATFORM_LOSS: Final = "platform_loss"
 SUSPENSE: Final = "suspense"
+CREDITS: Final = "credits"
+GAIN: Final = "gain"
 NOTHING: Final = NanoUSD(0)
 
 
@@ -43,11 +47,15 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How the cost of one call is split, in nano-dollars: tenant, operator, not yet known."""
+    """How the cost of one call is split, in nano-dollars: tenant, operator, not yet known.
+
+    `late`: the call had been closed before, so that its answer is nobody's.
+    """
 
     tenant: NanoUSD
     platform_loss: NanoUSD = NOTHING
     suspense: NanoUSD = NOTHING
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,11 @@ def tenant_account(tenant_id: str) -> str:
     return f"tenant:{tenant_id}"
 
 
+def provider_account(name: str) -> str:
+    """The account of what a provider is owed."""
+    return f"provider:{name}"
+
+
 def postings(split: Share, *, tenant_id: str, provider: str) -> Sequence[Posting]:
     """The double entries of one call; nothing is posted for an amount of zero."""
     return _against(
@@ -114,10 +127,32 @@ def late_postings(cost: NanoUSD, *, suspended: NanoUSD, provider: str) -> Sequen
     )
 
 
+def credit_postings(kind: str, credit: NanoUSD, *, tenant_id: str) -> Sequence[Posting]:
+    """The double entries of a credit; a negative one is a debit."""
+    return [
+        Posting(kind, tenant_account(tenant_id), NanoUSD(-credit)),
+        Posting(kind, CREDITS, credit),
+    ]
+
+
+def settled_postings(*, suspended: NanoUSD, provider: str) -> Sequence[Posting]:
+    """The double entries that end what waited in suspense."""
+    return _against(provider, [("reversal", SUSPENSE, NanoUSD(-suspended))])
+
+
+def difference_postings(kind: str, difference: NanoUSD, *, provider: str) -> Sequence[Posting]:
+    """The double entries of what a provider charged beyond what was booked: the operator's loss.
+
+    What it charged less is a gain. The tenant's part is final either way.
+    """
+    bearer = PLATFORM_LOSS if difference > 0 else GAIN
+    return _against(provider, [(kind, bearer, difference)])
+
+
 def _against(provider: str, debits: Iterable[tuple[str, str, NanoUSD]]) -> Sequence[Posting]:
     return [
         Posting(kind, account, amount)
         for kind, debtor, owed in debits
         if owed
-        for account, amount in ((debtor, owed), (f"provider:{provider}", NanoUSD(-owed)))
+        for account, amount in ((debtor, owed), (provider_account(provider), NanoUSD(-owed)))
     ]

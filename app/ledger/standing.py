@@ -9,6 +9,7 @@ from app.db.engine import ReadTx
 from app.ledger.postings import SUSPENSE, CallState
 from app.ledger.tables import Budget, BudgetRule, Call, Entry, Solve
 from app.money import NanoUSD
+from app.notices import outbox
 from app.telemetry.metrics import BudgetLevel, Standing
 
 
@@ -25,11 +26,14 @@ async def standing(tx: ReadTx, *, apart: Collection[str]) -> Standing:
         .join(Entry, Entry.call_id == Call.id)
         .where(Entry.account == SUSPENSE, Call.state == CallState.ORPHAN, Call.late_cost.is_(None))
     )
+    notices = await outbox.counts(tx)
     return Standing(
         inflight=inflight,
         holds=NanoUSD(int(holds)),
         orphans=await tx.scalar(orphans) or 0,
         budgets=await _budgets(tx, apart),
+        notices_pending=notices[outbox.PENDING],
+        notices_dead=notices[outbox.DEAD],
     )
 
 
@@ -56,6 +60,8 @@ async def _budgets(tx: ReadTx, apart: Collection[str]) -> tuple[BudgetLevel, ...
             func.max(func.coalesce(used, 1.0)),
         )
         .outerjoin(Budget, period_is_open)
+        # One a session or a batch, whose one period never ends: too many to look at each time.
+        .where(BudgetRule.scope.not_in(("session", "batch")))
         .group_by(tenant, BudgetRule.scope, BudgetRule.period)
     )
     return tuple(

@@ -1,7 +1,7 @@
 """The ledger's rows. CHECKs do the policing: a sum that does not fit aborts its transaction.
 
-Amounts are int64 nano-dollars. `entry` and `price` are append-only (triggers refuse the rest);
-texts live in `payload` alone, so that they can be erased while money, ids and hashes stay.
+Amounts are int64 nano-dollars. `entry`, `correction` and `price` are append-only: triggers refuse
+the rest. Texts live in `payload` alone, so they can be erased while money, ids and hashes stay.
 """
 
 from datetime import datetime
@@ -15,11 +15,17 @@ from app.money import NanoUSD
 
 
 class BudgetRule(Base):
-    """A standing limit: so much a period for a scope. Its periods are rows of `budget`."""
+    """A standing limit: so much a period for a scope. Its periods are rows of `budget`.
+
+    `tenant_id` is who it belongs to: a tenant, or an organisation. `raised_until` is when the last
+    of its raises ends; `single_from` is the part of the limit, in ten-thousandths, from which on
+    only single calls are begun.
+    """
 
     __tablename__ = "budget_rule"
     __table_args__ = (
         CheckConstraint("limit_nano >= 0", name="limit"),
+        CheckConstraint("single_from BETWEEN 1 AND 10000", name="single_from"),
         UniqueConstraint("scope", "scope_id", "period"),
     )
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -29,17 +35,25 @@ class BudgetRule(Base):
     period: Mapped[str] = mapped_column(String(8))
     timezone: Mapped[str] = mapped_column(String(64))
     limit_nano: Mapped[NanoUSD]
+    raised_until: Mapped[datetime | None]
+    single_from: Mapped[int | None]
 
 
 class Budget(Base):
-    """One period of a rule: what it allows, what is spent, what is held by running solves."""
+    """One period of a rule: what it allows, what is spent, what is held by running solves.
+
+    `target` is the limit that it is to have; `lim` is above it as long as more than that is used.
+    `raised` is what the raises that were live when it was last set add to the target, the first of
+    them until `raised_until`; None where there is none.
+    `session` names the one session that a row of a session's rule bounds; else it is empty.
+    """
 
     __tablename__ = "budget"
     __table_args__ = (
         CheckConstraint("posted >= 0", name="posted"),
         CheckConstraint("reserved >= 0", name="reserved"),
         CheckConstraint("posted + reserved <= lim", name="fits"),
-        UniqueConstraint("rule_id", "period_start"),
+        UniqueConstraint("rule_id", "session", "period_start"),
     )
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     rule_id: Mapped[str] = mapped_column(ForeignKey("budget_rule.id"))
@@ -49,13 +63,69 @@ class Budget(Base):
     lim: Mapped[NanoUSD]
     posted: Mapped[NanoUSD] = mapped_column(default=NanoUSD(0))
     reserved: Mapped[NanoUSD] = mapped_column(default=NanoUSD(0))
+    session: Mapped[str] = mapped_column(String(128), default="", server_default="")
+    target: Mapped[NanoUSD | None]
+    raised: Mapped[NanoUSD] = mapped_column(default=NanoUSD(0), server_default="0")
+    raised_until: Mapped[datetime | None]
+
+
+class BudgetRaise(Base):
+    """Append-only: so much more a period for a while, by whose word and why."""
+
+    __tablename__ = "budget_raise"
+    __table_args__ = (CheckConstraint("by_nano > 0", name="by"),)
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    rule_id: Mapped[str] = mapped_column(ForeignKey("budget_rule.id"), index=True)
+    by_nano: Mapped[NanoUSD]
+    until: Mapped[datetime]
+    reason: Mapped[str] = mapped_column(String(200))
+    made_at: Mapped[datetime]
+
+
+class LimitRule(Base):
+    """So many requests or tokens a minute, or solves at once; none where `most` is empty."""
+
+    __tablename__ = "limit_rule"
+    __table_args__ = (
+        CheckConstraint("most >= 0", name="most"),
+        UniqueConstraint("scope", "scope_id", "unit"),
+    )
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(40), index=True)
+    scope: Mapped[str] = mapped_column(String(16))
+    scope_id: Mapped[str] = mapped_column(String(64))
+    unit: Mapped[str] = mapped_column(String(20))
+    most: Mapped[int | None]
+
+
+class LimitWindow(Base):
+    """A minute of a limit, or all time: what ended solves used of it, and live ones hold."""
+
+    __tablename__ = "limit_window"
+    __table_args__ = (
+        CheckConstraint("used >= 0", name="used"),
+        CheckConstraint("held >= 0", name="held"),
+        CheckConstraint("used + held <= lim", name="fits"),
+    )
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    rule_id: Mapped[str] = mapped_column(ForeignKey("limit_rule.id"), index=True)
+    window_start: Mapped[datetime]
+    window_end: Mapped[datetime]
+    lim: Mapped[int]
+    target: Mapped[int]
+    used: Mapped[int] = mapped_column(default=0)
+    held: Mapped[int] = mapped_column(default=0)
 
 
 class Solve(Base):
     """One request's life and money. `token` fences decisions: each claim of the solve raises it.
 
+    `cost_center` is the one its key, or else its project, was bound to when it opened.
     `budgets` lists the budget rows that admitted it, in the order they were updated; `result` holds
-    the outcome without its texts.
+    the outcome without its texts, which are to be erased at `erase_at`; None if they never are, or
+    have been. `resumed_from` is the solve whose tree it went on with, and `replay_of` the one whose
+    record it repeated without a call. `limits` lists the windows of limits that it counts in, by
+    unit.
     """
 
     __tablename__ = "solve"
@@ -65,6 +135,13 @@ class Solve(Base):
         CheckConstraint("posted + inflight <= hold", name="fits"),
         CheckConstraint("hold <= cap", name="cap"),
         Index("ix_solve_open", "state", postgresql_where=text("completed_at IS NULL")),
+        Index(
+            "ix_solve_erase_at",
+            "erase_at",
+            sqlite_where=text("erase_at IS NOT NULL"),
+            postgresql_where=text("erase_at IS NOT NULL"),
+        ),
+        Index("ix_solve_tenant_id_id", "tenant_id", "id"),
     )
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(40), index=True)
@@ -80,17 +157,37 @@ class Solve(Base):
     inflight: Mapped[NanoUSD] = mapped_column(default=NanoUSD(0))
     created_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
+    erase_at: Mapped[datetime | None]
     route: Mapped[str | None] = mapped_column(String(16))
+    cost_center: Mapped[str | None] = mapped_column(String(64))
+    resumed_from: Mapped[str | None] = mapped_column(String(40))
+    replay_of: Mapped[str | None] = mapped_column(String(40))
     result: Mapped[dict[str, Any] | None] = mapped_column(Document)
+    org_id: Mapped[str | None] = mapped_column(String(40))
+    session: Mapped[str | None] = mapped_column(String(128))
+    limits: Mapped[dict[str, list[str]] | None] = mapped_column(Document)
 
 
 class SolveInput(Base):
-    """What a run needs after a crash; erasable once its solve has ended."""
+    """What a run needs after a crash; erasable once its solve has ended.
+
+    `inherited` is what it needs of the solve that it goes on from.
+    """
 
     __tablename__ = "solve_input"
     solve_id: Mapped[str] = mapped_column(ForeignKey("solve.id"), primary_key=True)
     request: Mapped[dict[str, Any]] = mapped_column(Document)
     plan: Mapped[dict[str, Any]] = mapped_column(Document)
+    inherited: Mapped[dict[str, Any] | None] = mapped_column(Document)
+
+
+class InheritedNode(Base):
+    """A node that a solve's tree began with: the call of an earlier solve that paid for it."""
+
+    __tablename__ = "inherited_node"
+    solve_id: Mapped[str] = mapped_column(ForeignKey("solve.id"), primary_key=True)
+    node: Mapped[int] = mapped_column(primary_key=True)
+    call_id: Mapped[str] = mapped_column(ForeignKey("call.id"))
 
 
 class Call(Base):
@@ -98,7 +195,8 @@ class Call(Base):
 
     `ask`, `parent`, `asked_seq` and `told_seq` place a trial in its solve's search log, from which
     the tree can be rebuilt; `propensity` and `widen` say how likely it and going wider were.
-    `late_cost` is what a call that was closed as cancelled or orphaned proved to have cost.
+    `late_cost` is what a call that was closed as cancelled or orphaned proved to have cost;
+    `reconciled_at` is when its provider's own report last said so.
     """
 
     __tablename__ = "call"
@@ -131,6 +229,7 @@ class Call(Base):
     cost: Mapped[NanoUSD] = mapped_column(default=NanoUSD(0))
     estimated: Mapped[bool] = mapped_column(default=False)
     late_cost: Mapped[NanoUSD | None]
+    reconciled_at: Mapped[datetime | None]
     ask: Mapped[int | None]
     parent: Mapped[int | None]
     asked_seq: Mapped[int | None]
@@ -147,20 +246,55 @@ class Call(Base):
     error: Mapped[str | None] = mapped_column(String(200))
     started_at: Mapped[datetime] = mapped_column(index=True)
     ended_at: Mapped[datetime | None]
+    max_tokens: Mapped[int | None]
+
+
+class Correction(Base):
+    """Why an account was corrected after the fact: append-only, once a `reference` and `subject`.
+
+    The reference is the caller's own, the subject what of it this row is about. `call_id` is the
+    call whose charge was wrong, where it was one call's.
+    """
+
+    __tablename__ = "correction"
+    __table_args__ = (
+        CheckConstraint("kind IN ('refund','adjustment','reconciliation')", name="kind"),
+        CheckConstraint("kind <> 'refund' OR call_id IS NOT NULL", name="refund"),
+        UniqueConstraint("account", "reference", "subject"),
+    )
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    account: Mapped[str] = mapped_column(String(80))
+    reference: Mapped[str] = mapped_column(String(200))
+    subject: Mapped[str] = mapped_column(String(200))
+    solve_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    call_id: Mapped[str | None] = mapped_column(ForeignKey("call.id"))
+    reason: Mapped[str] = mapped_column(String(200))
+    posted_at: Mapped[datetime]
 
 
 class Entry(Base):
-    """Append-only double entry: the amounts of one call's kind sum to zero."""
+    """Append-only double entry: the amounts of one call's, or one correction's, kind sum to zero.
+
+    An entry is about a call or about a correction, never both: what a call cost is posted once, and
+    it may be corrected any number of times.
+    """
 
     __tablename__ = "entry"
-    __table_args__ = (UniqueConstraint("call_id", "kind", "account"),)
+    __table_args__ = (
+        CheckConstraint("(call_id IS NULL) <> (correction_id IS NULL)", name="subject"),
+        UniqueConstraint("call_id", "kind", "account"),
+        UniqueConstraint("correction_id", "kind", "account"),
+        Index("ix_entry_account_posted_at", "account", "posted_at"),
+    )
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    call_id: Mapped[str] = mapped_column(ForeignKey("call.id"))
-    solve_id: Mapped[str] = mapped_column(String(40), index=True)
+    call_id: Mapped[str | None] = mapped_column(ForeignKey("call.id"))
+    correction_id: Mapped[str | None] = mapped_column(ForeignKey("correction.id"))
+    solve_id: Mapped[str | None] = mapped_column(String(40), index=True)
     kind: Mapped[str] = mapped_column(String(16))
-    account: Mapped[str] = mapped_column(String(80), index=True)
+    account: Mapped[str] = mapped_column(String(80))
     amount: Mapped[NanoUSD]
-    price_version: Mapped[str] = mapped_column(String(24))
+    price_version: Mapped[str | None] = mapped_column(String(24))
     posted_at: Mapped[datetime]
 
 

@@ -1,4 +1,4 @@
-"""What was used and what it cost, added up from the journal: by expert, route or key."""
+"""What was used and what it cost, added up from the journal: by expert, key, cost center."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ class GroupBy(StrEnum):
     ROUTE = "route"
     PROJECT = "project"
     KEY = "key"
+    COST_CENTER = "cost_center"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ COLUMNS: Mapping[GroupBy, ColumnElement[Any]] = {
     GroupBy.ROUTE: Solve.route.expression,
     GroupBy.PROJECT: Solve.project_id.expression,
     GroupBy.KEY: Solve.key_id.expression,
+    GroupBy.COST_CENTER: Solve.cost_center.expression,
 }
 
 

@@ -48,7 +48,7 @@ async def test_what_was_written_is_neither_changed_nor_deleted(
 
 
 @pytest.mark.parametrize("database_url", [REAL], indirect=True)
-@pytest.mark.parametrize("table", ["entry", "price", "tenant, solve"])
+@pytest.mark.parametrize("table", ["entry", "price", "budget_raise", "tenant, solve"])
 async def test_append_only_tables_are_not_emptied_at_a_stroke(
     database: Database, table: str
 ) -> None:

@@ -10,7 +10,7 @@ from app.ids import KeyId, TenantId, uuid7
 from app.ledger.budgets import Account
 from app.ledger.ledger import Ledger
 from app.ledger.periods import Period
-from app.ledger.refusals import BudgetExceeded
+from app.ledger.refusals import AlreadyAsked, BudgetExceeded
 from app.ledger.tables import Budget, Solve, SolveInput
 from app.tenants.directory import Directory
 from tests.backends import account
@@ -155,7 +155,7 @@ async def test_solve_is_opened_once(database: Database) -> None:
     payer = await account(database)
     first = opening(payer, 100)
     await ledger.hold(first)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(AlreadyAsked, match=first.solve_id):
         await ledger.hold(first)
     assert await levels(database, payer) == [(0, 100), (0, 100)]
     await assert_books_hold(database)

@@ -1,27 +1,45 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Executable, insert, text, update
+from sqlalchemy import Executable, func, insert, select, text, update
 
 from app.db.clock import Clock
 from app.db.engine import Database, WriteTx
+from app.ledger.alert_tables import Alert
+from app.ledger.inheritance import Inheritance
 from app.ledger.invariants import RULES, SHOWN_MAX, check
 from app.ledger.journal import Told, TrialPlace
 from app.ledger.ledger import Ledger
 from app.ledger.openings import Claim
-from app.ledger.tables import Budget, Call, Entry, Solve
+from app.ledger.postings import GAIN
+from app.ledger.tables import (
+    Budget,
+    BudgetRule,
+    Call,
+    Entry,
+    InheritedNode,
+    LimitRule,
+    LimitWindow,
+    Solve,
+)
+from app.notices.tables import OutboxRow
 from tests.backends import SQLITE, account
 from tests.ledger.books import answered, call, ending, intent, nano, opening
 
 
 async def busy(database: Database) -> Claim:
-    """Books with an ended solve and a live one that has spent, and has a call in flight."""
+    """Books with an ended solve, one that has resumed it, and a live one with a call in flight."""
     ledger = Ledger(database)
     payer = await account(database)
     ended = await ledger.hold(opening(payer, 100))
-    await call(ledger, ended, answered(30), max_cost=70)
+    first = await call(ledger, ended, answered(30), max_cost=70)
     await ledger.finish(ended, ending())
+    inheritance = Inheritance([first.call_id], {}, resumed_from=ended.solve_id)
+    heir = await ledger.hold(replace(opening(payer, 100), inheritance=inheritance))
+    await call(ledger, heir, answered(10), op="t9", max_cost=40)
+    await ledger.finish(heir, ending())
     live = await ledger.hold(opening(payer, 100))
     first = intent(live, "t1", max_cost=20, trial=TrialPlace(ask=1, parent=0, asked_seq=1))
     await ledger.intend(live, first, grow=nano(0))
@@ -88,6 +106,30 @@ TAMPERINGS: Sequence[tuple[str, Sequence[Any], Sequence[str]]] = [
         "a charge that never reached the budget",
         [update(Budget).values(posted=Budget.posted - 1)],
         ["a budget has what"],
+    ),
+    (
+        "a solve on the budget of another",
+        [update(BudgetRule).where(BudgetRule.scope == "key").values(scope_id="key1")],
+        ["a solve draws on"],
+    ),
+    (
+        "a window that counts what nobody used",
+        [
+            insert(LimitRule).values(
+                id="lim_1", tenant_id="t", scope="tenant", scope_id="t", unit="tokens", most=9
+            ),
+            insert(LimitWindow).values(
+                id="lim_1:now",
+                rule_id="lim_1",
+                window_start=Clock(),
+                window_end=Clock(),
+                lim=9,
+                target=9,
+                used=10,
+                held=0,
+            ),
+        ],
+        ["what is counted fits", "a limit counts what"],
     ),
     (
         "a budget that is gone",
@@ -160,12 +202,94 @@ TAMPERINGS: Sequence[tuple[str, Sequence[Any], Sequence[str]]] = [
         ["a search's events have"],
     ),
     (
+        "an end that is told and never was",
+        [
+            insert(OutboxRow).values(
+                id="msg_1",
+                tenant_id="tnt_1",
+                channel="webhook",
+                destination="",
+                trusted=False,
+                event="solve.completed",
+                body="",
+                state="pending",
+                attempts=0,
+                created_at=Clock(),
+                due_at=Clock(),
+            )
+        ],
+        ["an end is told of solves"],
+    ),
+    (
+        "an alert of what nobody spent",
+        [
+            insert(Alert).values(
+                notice_id="msg_1",
+                budget_id=select(func.min(Budget.id)).scalar_subquery(),
+                at_percent=80,
+                channel="slack",
+                destination="",
+                spent=79,
+                lim=100,
+                told_at=Clock(),
+            ),
+        ],
+        ["an alert tells of a threshold"],
+    ),
+    (
         "an answer given twice",
         [
             text("DROP INDEX uq_call_one_ok"),
             update(Call).where(Call.op == "t2").values(op="t1", attempt=2, state="ok"),
         ],
         ["what is in flight is what", "an op is answered"],
+    ),
+    (
+        "a node of a call that failed",
+        [update(Call).where(Call.op == "t1").values(state="failed")],
+        ["a node is an answered"],
+    ),
+    (
+        "a node inherited from nobody",
+        [update(Solve).values(resumed_from=None)],
+        ["an inherited node is"],
+    ),
+    (
+        "a node inherited from a solve that was not resumed",
+        [
+            update(InheritedNode).values(
+                call_id=select(Call.id).where(Call.op == "t1").scalar_subquery()
+            )
+        ],
+        ["an inherited node is"],
+    ),
+    (
+        "a node inherited from another tenant",
+        [
+            text("PRAGMA foreign_keys = OFF"),
+            update(Solve).where(Solve.resumed_from.is_not(None)).values(tenant_id="tnt_other"),
+        ],
+        [
+            "a solve draws on",
+            "a charge is its own",
+            "a tenant was charged",
+            "an inherited node is",
+        ],
+    ),
+    (
+        "inherited nodes with a gap",
+        [update(InheritedNode).values(node=2)],
+        ["inherited nodes are numbered"],
+    ),
+    (
+        "an answer that was inherited and paid for",
+        [update(Call).where(Call.op == "t9").values(op="gate.first")],
+        ["what is inherited"],
+    ),
+    (
+        "a replay that cost something",
+        [update(Solve).where(Solve.resumed_from.is_not(None)).values(replay_of="slv_1")],
+        ["a replay costs"],
     ),
 ]
 
@@ -194,8 +318,20 @@ async def test_entry_with_nothing_on_the_other_side_is_found(database: Database)
     await tamper(database, entry(f"{live.solve_id}:t2:1", "suspense", "suspense", 5))
     assert await broken(database) == [
         "all entries sum to zero",
-        "the entries of a call's kind sum to zero",
+        "the entries of a call's or correction's kind sum to zero",
     ]
+
+
+async def test_gain_that_is_a_loss_is_found(database: Database) -> None:
+    """Balanced, and on the wrong side: what a provider took beyond its bill is a loss."""
+    live = await busy(database)
+    call_id = f"{live.solve_id}:t1:1"
+    await tamper(
+        database,
+        entry(call_id, "reconciliation", GAIN, 5),
+        entry(call_id, "reconciliation", "provider:scripted", -5),
+    )
+    assert await broken(database) == ["a gain is no loss"]
 
 
 async def test_call_charged_twice_or_to_another_is_found(database: Database) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -7,12 +8,13 @@ import pytest
 from sqlalchemy import select
 
 from app.accounts import Allowance, Scope, open_tenant, set_budget
-from app.db.engine import Database
+from app.db.engine import Database, WriteTx
 from app.ids import uuid7
 from app.ledger.budgets import Account
 from app.ledger.ledger import Ledger
 from app.ledger.periods import Period, bounds
 from app.ledger.refusals import BudgetExceeded
+from app.ledger.rules import set_rule
 from app.ledger.tables import Budget, BudgetRule
 from tests.backends import opened
 from tests.ledger.books import answered, assert_books_hold, call, ending, levels, nano, opening
@@ -118,6 +120,38 @@ async def test_limit_lowered_while_holds_race_is_never_exceeded_again(database_u
             await Ledger(one).hold(opening(payer, 41))
         found = (await levels(one, payer))[0]
         assert (await limits(one, payer))[0] == max(50, sum(found))
+        await assert_books_hold(one)
+
+
+async def test_limit_raised_while_a_solve_ends_stays_raised(database_url: str) -> None:
+    """The end waits for the row that is being raised, and must not undo that."""
+    async with opened(database_url) as one, opened(database_url) as other:
+        _, payer = await tenant(one, 100)
+        claim = await Ledger(other).hold(opening(payer, 40))
+        raised, ended = asyncio.Event(), asyncio.Event()
+
+        async def raise_slowly(tx: WriteTx) -> None:
+            await set_rule(
+                tx,
+                owner=payer.tenant_id,
+                scope="tenant",
+                scope_id=payer.tenant_id,
+                period=Period.DAY,
+                timezone="UTC",
+                limit=nano(150),
+            )
+            raised.set()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), 0.3)  # it cannot, and waits for the row
+
+        async def end() -> None:
+            await raised.wait()
+            await Ledger(other).finish(claim, ending())
+            ended.set()
+
+        await asyncio.gather(one.write(raise_slowly), end())
+        assert (await limits(one, payer))[0] == 150
+        await Ledger(one).hold(opening(payer, 150))
         await assert_books_hold(one)
 
 

@@ -100,7 +100,7 @@ class Actor:
 
     async def take_over(self) -> None:
         """Claim what looks abandoned; nobody here beats, so that is everything."""
-        self.claims += await self.leases.claim(most=self.random.choice([1, 3]))
+        self.claims += await self.leases.claim(most=self.random.choice([1, 3]), running=[])
 
     def outcome(self, max_cost: int) -> CallResult:
         """Of any kind, at a price below, at or above the worst case."""
@@ -141,7 +141,7 @@ async def test_any_schedule_keeps_the_books(database_url: str, seed: int) -> Non
             await run(actors, STEPS // 2)
             await assert_books_hold(one)
         last = Actor(Random(seed), one, payer, "replica-last")
-        for claim in await last.leases.claim(most=10_000):
+        for claim in await last.leases.claim(most=10_000, running=[]):
             await last.ledger.finish(claim, ending("failed"))
         await assert_books_hold(one)
         assert [reserved for _, reserved in await levels(one, payer)] == [0, 0]
