@@ -55,7 +55,8 @@ class Policy:
     """A tenant's defaults; a request may narrow them, never widen them.
 
     `value` is V, the price of a wrong answer. `auto_cap` and `search_cap` bound one solve when the
-    request names no budget. `deadline_s` bounds a synchronous solve.
+    request names no budget. `deadline_s` bounds a synchronous solve. `texts_days` is how long
+    what was asked and answered is kept.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Policy:
     search_cap: NanoUSD
     deadline_s: float
     concurrency: int
+    texts_days: int = 7
 
     def allowed(self) -> frozenset[str]:
         """The experts a request of this policy may name."""
