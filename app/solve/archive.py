@@ -8,7 +8,7 @@ from app.ledger.records import CallRecord, Records, SolveRecord
 from app.search.events import Event
 from app.solve.report import Solved, solved_from
 from app.solve.request import request_from
-from app.solve.tree import TreeNode, nodes, read_log, reopen
+from app.solve.tree import TreeNode, node_calls, nodes, read_log, reopen
 from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
 
@@ -78,4 +78,8 @@ class Archive:
         if search is None or found.record.request is None:
             return []
         request = request_from(found.record.request)
-        return nodes(search, request, found.calls, found.texts)
+        inherited = await self._records.inherited(found.record.id)
+        behind = node_calls(search, found.calls, inherited)
+        return nodes(
+            search, request, behind, found.texts, of=found.record.replay_of or found.record.id
+        )

@@ -18,7 +18,7 @@ from app.ledger.journal import CUT_SHORT, CallResult, Intent, Told, TrialPlace
 from app.ledger.ledger import Ledger
 from app.ledger.openings import Claim
 from app.ledger.postings import Bill, CallState
-from app.ledger.refusals import BudgetExceeded, LimitReached
+from app.ledger.refusals import BudgetExceeded, ClaimLost, LimitReached, RateLimited
 from app.money import NanoUSD
 from app.providers.completion import (
     Completion,
@@ -75,10 +75,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a solve's journal had when it was taken over: its lines, and its replies by op."""
+    """What a solve's journal had when it was taken over: its lines, and its replies by op.
+
+    `failed` are ops that failed for good, where they are not to be tried again.
+    """
 
     lines: Sequence[CallLine] = ()
     replies: Mapping[str, Reply] = field(default_factory=dict[str, Reply])
+    failed: Mapping[str, "CallFailed"] = field(default_factory=dict[str, "CallFailed"])
 
 
 class HandedOver(GatewayError):
@@ -139,12 +143,20 @@ class Attempts:
         """What is left for the finish to write down."""
         return Loose(told=self.told, outcome=self._outcome, unmade=self._begun)
 
+    def last_call(self, op: str) -> str:
+        """The id of the last attempt of an op that has been tried."""
+        attempt = max(line.attempt for line in self.lines if line.op == op)
+        return call_id_of(self._claim.solve_id, op, attempt)
+
     def try_no_more(self) -> None:
         """From now on a call that fails is not made again: nobody needs its answer any more."""
         self._enough.set()
 
     def hand_over(self) -> None:
-        """From now on no call is begun: HandedOver is raised instead. Those in flight go on."""
+        """From now on no call is begun: HandedOver is raised instead. Those in flight go on.
+
+        One that was journalled with the hold has begun.
+        """
         self._leaving = True
 
     async def complete(
@@ -160,10 +172,13 @@ class Attempts:
 
         A hold too small grows to `ahead` of room. Raises BudgetExceeded or LimitReached before a
         call that does not fit, HandedOver before one that is another process's to make, CallFailed
-        when no attempt gave an answer, and TimeoutError when the solve's time ran out over it.
+        when no attempt gave an answer, TimeoutError when the solve's time ran out over it, and
+        ClaimLost where another process has taken the solve over.
         """
         if (known := self.replies.get(op)) is not None:
             return known
+        if (before := self._past.failed.get(op)) is not None:
+            raise before
         made = sum(line.op == op for line in self._past.lines)
         spent = NanoUSD(sum(line.cost for line in self._past.lines if line.op == op))
         for attempt in range(made + 1, made + ATTEMPTS_MAX + 1):
@@ -201,7 +216,7 @@ class Attempts:
                 await self._room.wait()
 
     async def _draw(self, intent: Intent, tokens_max: int, ahead: NanoUSD) -> Draw:
-        if self._leaving:
+        if self._leaving and intent != self._begun:
             raise HandedOver(f"solve {self._claim.solve_id} is handed over")
         draw = self._meter.draw(intent.max_cost, tokens_max=tokens_max, ahead=ahead)
         if intent == self._begun:
@@ -210,7 +225,7 @@ class Attempts:
         told = tuple(self.told)
         try:
             await self._ledger.intend(self._claim, intent, grow=draw.grow, told=told)
-        except BudgetExceeded:
+        except (BudgetExceeded, RateLimited):
             self._meter.undo(draw)
             if not ahead:
                 raise
@@ -283,7 +298,11 @@ class Attempts:
             self._outcome = intent, result
             return bill.billed
         split = await self._ledger.settle_call(self._claim, intent, result)
-        return NanoUSD(0) if split is None else split.tenant
+        if split is None or split.late:
+            # Who took the solve over has closed the call, and perhaps asked again: a search that
+            # was told of this answer would have a node that nobody paid for.
+            raise ClaimLost(f"call {intent.call_id} was closed by another process")
+        return split.tenant
 
     async def _try_again(self, failure: ProviderError, attempt: int) -> bool:
         if not isinstance(failure, ProviderUnavailable) or attempt == ATTEMPTS_MAX:
@@ -314,7 +333,7 @@ def intent_for(
 ) -> Intent:
     """The intent of a call; the same attempt of the same op is the same call."""
     return Intent(
-        call_id=f"{solve_id}:{op}:{attempt}",
+        call_id=call_id_of(solve_id, op, attempt),
         op=op,
         attempt=attempt,
         expert=seat.expert.name,
@@ -324,8 +343,14 @@ def intent_for(
         price_version=seat.price.version,
         prompt_sha256=fingerprint(messages),
         max_cost=seat.worst_case(messages),
+        max_tokens=seat.tokens_max(messages),
         trial=trial,
     )
+
+
+def call_id_of(solve_id: SolveId, op: str, attempt: int) -> str:
+    """The id of a call, which is written once."""
+    return f"{solve_id}:{op}:{attempt}"
 
 
 def _failed(failure: ProviderError, seat: Seat) -> CallResult:

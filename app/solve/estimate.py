@@ -6,13 +6,13 @@ two is not foreseen. Of the request's limits only `max_cost` and, in a search, `
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from app.gate.gate import BuyOpinion, FirstAnswer, Route, Stakes, after_first
-from app.ledger.budgets import BudgetStatus, refusal
+from app.ledger.levels import BudgetStatus, refusal
 from app.ledger.price import Price
-from app.ledger.refusals import BudgetExceeded
+from app.ledger.refusals import BudgetExceeded, LadderReached
 from app.money import NanoUSD
 from app.solve import plan as planner
 from app.solve.plan import Plan, Seat, expected_cost, may_buy_opinion, wanted_tokens
@@ -58,17 +58,18 @@ class Estimate:
 
     `refusal` is why it would not be admitted; None where it would be. `first_hold` is None, and
     there is no route, where the cap has no room for one short answer. `left_out` are experts that
-    the cap has no room for.
+    the cap has no room for. `ladder` is why only a single call would be made.
     """
 
     cap: NanoUSD
     limited_by: str = "request"
     resets_at_s: int | None = None
-    refusal: BudgetExceeded | None = None
+    refusal: BudgetExceeded | LadderReached | None = None
     first_hold: NanoUSD | None = None
     routes: Mapping[Route, RouteEstimate] = field(default_factory=dict[Route, RouteEstimate])
     seats: Sequence[SeatEstimate] = ()
     left_out: Sequence[str] = ()
+    ladder: LadderReached | None = None
 
 
 def estimate(
@@ -81,6 +82,23 @@ def estimate(
 
     Raises ExpertNotAllowed or InvalidRequest, as the planner does.
     """
+    ladder = next(filter(None, (level.ladder for level in levels)), None)
+    if ladder is None or request.mode is Mode.SINGLE:
+        return _estimate(request, policy, bench, levels)
+    if request.mode is Mode.AUTO:
+        single = _estimate(replace(request, mode=Mode.SINGLE), policy, bench, levels)
+        return replace(single, ladder=ladder)
+    made = _estimate(request, policy, bench, levels)
+    is_beyond_its_own = made.refusal is not None and made.refusal.scope == "request"
+    return replace(made, ladder=ladder, refusal=made.refusal if is_beyond_its_own else ladder)
+
+
+def _estimate(
+    request: SolveRequest,
+    policy: Policy,
+    bench: Mapping[str, tuple[Expert, Price]],
+    levels: Sequence[BudgetStatus],
+) -> Estimate:
     try:
         plan = planner.make(request, policy, bench)
     except BudgetExceeded as refused:

@@ -6,23 +6,25 @@ is appended to the tree's log in the order in which it happened.
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 
 from app.ledger.journal import Told as Noted
 from app.ledger.journal import TrialPlace
-from app.ledger.refusals import BudgetExceeded, LimitReached
+from app.ledger.refusals import BudgetExceeded, ClaimLost, LimitReached
 from app.money import NanoUSD
 from app.providers.completion import Message
 from app.search.codec import encode
 from app.search.events import Abandoned, Adopted, Asked, Event, ExpertsSet, Told
 from app.search.search import Search
-from app.search.tree import ROOT
+from app.search.tree import ROOT, Node
 from app.search.trial import Stop, StopReason, Trial, Wait
-from app.solve.attempt import CallFailed, HandedOver
+from app.solve.attempt import CallFailed, HandedOver, Reply
 from app.solve.plan import Seat, round_cost
 from app.solve.prompts import fresh, refine
+from app.solve.request import SolveRequest
 from app.solve.run import Answer, Run
-from app.store.treelog import TreeLog, TreeLogGap, TreeLogUnavailable
+from app.store.treelog import TreeLog, TreeLogFenced, TreeLogGap, TreeLogUnavailable
 
 
 class Explorer:
@@ -44,8 +46,11 @@ class Explorer:
     async def take_up(self) -> None:
         """Go on where another process stopped: answers to their nodes, open trials to be tried.
 
-        What the search was told is journalled again, for the journal may be a call behind its log.
+        What the search was told is journalled again, for the journal may be a call behind its log;
+        but not what another solve was told, whose journal that is.
         """
+        legacy = () if self._run.legacy is None else self._run.legacy.replies
+        taken_over = 0 if self._run.legacy is None else len(self._run.legacy.log)
         planted = (place for place, one in enumerate(self._run.answers) if one.score is not None)
         places: dict[int, TrialPlace] = {}
         nodes = iter(self._search.nodes)
@@ -53,6 +58,8 @@ class Explorer:
             match event:
                 case Asked(trial=trial):
                     places[trial.id] = _place(event)
+                case Told() | Adopted() if len(self._answers) < len(legacy):
+                    await self._inherit(legacy[len(self._answers)], next(nodes))
                 case Told(seq=seq, trial_id=trial_id):
                     reply = self._run.attempts.replies[f"t{trial_id}"]
                     answer = replace(await self._run.evaluate(reply), node=next(nodes).id)
@@ -63,9 +70,16 @@ class Explorer:
                     answer = replace(self._run.answers[place], node=next(nodes).id)
                     self._run.answers[place] = answer
                     self._settle_node(answer, seq)
+                case Abandoned(seq=seq, trial_id=trial_id, reason=reason) if seq > taken_over:
+                    call_id = self._run.attempts.last_call(f"t{trial_id}")
+                    self._run.attempts.told.append(Noted(call_id, seq, None, reason))
                 case Abandoned() | ExpertsSet():
                     pass
         self._left.extend((trial, places[trial.id]) for trial in self._search.in_flight)
+
+    async def _inherit(self, reply: Reply, node: Node) -> None:
+        self._answers[node.id] = answer = await inherited_answer(self._run, reply, node)
+        self._run.answers.append(answer)
 
     def _settle_node(self, answer: Answer, seq: int) -> None:
         assert answer.node is not None, "called for nodes only"
@@ -130,7 +144,7 @@ class Explorer:
 
     async def _try(self, trial: Trial, place: TrialPlace) -> None:
         seat = self._seats[trial.expert]
-        messages = self._messages(trial, seat)
+        messages = messages_for(trial, seat, self._run.request, self._answers)
         ahead = round_cost(self._run.request, self._run.plan)
         op = f"t{trial.id}"
         try:
@@ -180,6 +194,8 @@ class Explorer:
                 except TreeLogGap:
                     # The log was lost meanwhile. All of it is here: write it again.
                     self._appended = 0
+                except TreeLogFenced as error:
+                    raise ClaimLost(str(error)) from error
                 except TreeLogUnavailable:
                     # The journal has what matters; the log catches up when it is back.
                     return
@@ -196,13 +212,26 @@ class Explorer:
         async with self._changed:
             self._changed.notify_all()
 
-    def _messages(self, trial: Trial, seat: Seat) -> list[Message]:
-        request = self._run.request
-        if trial.parent == ROOT:
-            return fresh(request, seat.expert)
-        parent = self._answers[trial.parent]
-        feedback = "" if parent.evaluation is None else parent.evaluation.feedback
-        return refine(request, seat.expert, answer=parent.text, feedback=feedback)
+
+def messages_for(
+    trial: Trial, seat: Seat, request: SolveRequest, answers: Mapping[int, Answer]
+) -> list[Message]:
+    """What a trial asks its expert; `answers` are those of the tree, by node."""
+    if trial.parent == ROOT:
+        return fresh(request, seat.expert)
+    parent = answers[trial.parent]
+    feedback = "" if parent.evaluation is None else parent.evaluation.feedback
+    return refine(request, seat.expert, answer=parent.text, feedback=feedback)
+
+
+async def inherited_answer(run: Run, reply: Reply, node: Node) -> Answer:
+    """The answer of a node that was taken over, with the score that it has.
+
+    Evaluated again for what a refiner is to be told of it.
+    """
+    answer = await run.evaluate(reply)
+    assert answer.evaluation is not None, "a search has evaluators"
+    return replace(answer, evaluation=replace(answer.evaluation, score=node.score), node=node.id)
 
 
 def _place(asked: Event) -> TrialPlace:

@@ -124,6 +124,7 @@ def conclude(run: Run, cause: Cause) -> tuple[Solved, Mapping[str, str]]:
         timing=TimingFacts(run.gate_ms, run.search_ms, (ended_at_s - run.started_at_s) * 1000),
         lineage=_lineage(run, best),
         metadata=run.request.metadata,
+        resumed_from=None if run.legacy is None else run.legacy.solve_id,
     )
     return solved, {} if best is None else {ANSWER: best.text}
 
@@ -204,7 +205,8 @@ def _evaluation(run: Run, best: Answer | None) -> EvaluationFacts | None:
 
 
 def _search(run: Run, search: Search, answer: Answer | None) -> SearchFacts:
-    asked = [node for node in search.nodes if node.trial_id is not None]
+    inherited = 0 if run.legacy is None else len(run.legacy.replies)
+    asked = [node for node in search.nodes[inherited:] if node.trial_id is not None]
     fresh = sum(node.parent == ROOT for node in asked)
     # Of several best ones, that which is returned.
     best = search.best if answer is None or answer.node is None else answer.node
@@ -217,6 +219,7 @@ def _search(run: Run, search: Search, answer: Answer | None) -> SearchFacts:
         fresh=fresh,
         refine=len(asked) - fresh,
         failed=sum(line.state == "failed" for line in run.attempts.lines),
+        resumed=inherited,
     )
 
 
@@ -230,10 +233,9 @@ def _lineage(run: Run, best: Answer | None) -> LineageFacts:
         path.append(node)
         node = run.search.nodes[node - 1].parent
     path.reverse()
-    experts = [run.search.nodes[step - 1].expert for step in path]
-    seats = {seat.expert.name: seat for seat in (*run.plan.searchers, run.plan.first)}
+    seats = {answer.node: answer.reply.seat for answer in run.answers}
     return LineageFacts(
-        (ROOT, *path), _names([seats[name] for name in experts]), _op(best), run.request.seed
+        (ROOT, *path), _names([seats[step] for step in path]), _op(best), run.request.seed
     )
 
 

@@ -1,5 +1,6 @@
 """What a solve's journal says has happened, in the form in which a run goes on from it. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,8 +28,13 @@ def past_of(plan: Plan, calls: Sequence[CallRecord], texts: Mapping[str, str]) -
     seats += [] if plan.strong is None else [plan.strong]
     by_expert = {seat.expert.name: seat for seat in seats}
     lines = [_line(call) for call in calls]
+    spent = Counter[str]()
+    for line in lines:
+        spent[line.op] += line.cost
     replies = {
-        call.op: _reply(call, by_expert[call.expert], texts[text_name(call.op)], lines)
+        call.op: reply_of(
+            call, by_expert[call.expert], texts[text_name(call.op)], NanoUSD(spent[call.op])
+        )
         for call in calls
         if call.state is CallState.OK
     }
@@ -65,7 +71,8 @@ def _line(call: CallRecord) -> CallLine:
     )
 
 
-def _reply(call: CallRecord, seat: Seat, text: str, lines: Sequence[CallLine]) -> Reply:
+def reply_of(call: CallRecord, seat: Seat, text: str, cost: NanoUSD) -> Reply:
+    """The reply of an answered call; `cost` is what the attempts before it came to, and it."""
     usage = None
     if call.input_tokens is not None and call.output_tokens is not None:
         usage = Usage(call.input_tokens, call.output_tokens)
@@ -75,5 +82,4 @@ def _reply(call: CallRecord, seat: Seat, text: str, lines: Sequence[CallLine]) -
         usage=usage,
         returned_model=call.model,
     )
-    cost = NanoUSD(sum(line.cost for line in lines if line.op == call.op))
     return Reply(call.op, call.id, seat, completion, cost)

@@ -55,7 +55,8 @@ class Plan:
     """The seats and bounds of one solve; `strong` is None when the cap has no room for it.
 
     `capped_by` says what set the cap: the request (or its policy), or the budget that had less
-    left, with the Unix time at which that one starts anew.
+    left, with the Unix time at which that one starts anew. `texts_days` is how long its texts are
+    kept once it has ended; `ladder` says why only a single call is made where more were asked for.
     """
 
     first: Seat
@@ -67,8 +68,10 @@ class Plan:
     first_hold: NanoUSD
     width: int
     deadline_s: float
+    texts_days: int = 7
     capped_by: str = "request"
     resets_at_s: int | None = None
+    ladder: str | None = None
 
 
 class ExpertNotAllowed(GatewayError):
@@ -118,6 +121,7 @@ def _within(
         first_hold=NanoUSD(0),
         width=width,
         deadline_s=_deadline_s(request, policy),
+        texts_days=policy.texts_days,
     )
     if request.mode is Mode.SEARCH and not searchers:
         raise BudgetExceeded("request", seats.floor_cost(first.expert.name), seats.cap)

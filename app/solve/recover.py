@@ -1,4 +1,4 @@
-"""Finishing what a dead process left: claim it, replay it, go on, pay for nothing twice.
+"""Finishing what nobody runs any more: claim it, replay it, go on, pay for nothing twice.
 
 A resumed solve runs through the same code as a new one. Calls that were answered are taken from the
 journal, the search is replayed from its log, and only what never came back is asked again.
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 class Recovery:
-    """Keeps this replica's lease, and finishes the solves of those who lost theirs.
+    """Keeps this replica's lease; finishes the solves of those who lost theirs, and its own lost.
 
     With each beat it also learns which of its own solves somebody else was asked to cancel.
     """
@@ -51,7 +51,8 @@ class Recovery:
                     beating_since = clock() if beating_since is None else beating_since
                     waited = clock() - beating_since >= self._leases.lease_s
                     if waited and not self._drain.begun:
-                        for claim in await self._leases.claim(most=AT_ONCE_MAX):
+                        claims = await self._leases.claim(most=AT_ONCE_MAX, running=self._running)
+                        for claim in claims:
                             taken.create_task(self._finish(claim))
                 except DatabaseUnavailable:
                     beating_since = None
@@ -61,7 +62,9 @@ class Recovery:
         trace = traces.begun()  # the caller's went with its connection
         with traces.within(trace), bound_contextvars(trace_id=trace.trace_id):
             try:
-                await self._solver.run(await self._solver.resume(claim))
+                with self._running.starting(claim.solve_id):
+                    run = await self._solver.resume(claim)
+                await self._solver.run(run)
             except (ClaimLost, DatabaseUnavailable) as error:
                 # Somebody else has it, or will: it is still marked as running.
                 reason = type(error).__name__

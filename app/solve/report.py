@@ -12,7 +12,7 @@ import msgspec
 
 from app.errors import GatewayError
 from app.gate.gate import Route
-from app.ledger.refusals import BudgetExceeded, LimitReached
+from app.ledger.refusals import BudgetExceeded, LadderReached, LimitReached, RateLimited
 from app.money import NanoUSD
 from app.solve.attempt import CallLine
 
@@ -34,6 +34,7 @@ class ShortageFacts:
     asked: NanoUSD | None = None
     available: NanoUSD | None = None
     resets_at_s: int | None = None
+    limit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class DecisionFacts:
 
 @dataclass(frozen=True, slots=True)
 class SearchFacts:
-    """The tree in figures; calls are counted by what they were for."""
+    """The tree in figures; calls are counted by what they were for, `resumed` ones apart."""
 
     algorithm: str
     nodes: int
@@ -69,6 +70,7 @@ class SearchFacts:
     fresh: int
     refine: int
     failed: int
+    resumed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,10 @@ class TimingFacts:
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """The result of one solve."""
+    """The result of one solve. `resumed_from` is the solve whose tree it went on with.
+
+    `replay_of` is the one that it repeated, and `replayed` what that one's calls had come to.
+    """
 
     id: str
     created_at: int
@@ -134,6 +139,9 @@ class Solved:
     timing: TimingFacts
     lineage: LineageFacts
     metadata: Mapping[str, str]
+    resumed_from: str | None = None
+    replay_of: str | None = None
+    replayed: tuple[CallLine, ...] = ()
 
     @property
     def spent(self) -> NanoUSD:
@@ -144,8 +152,22 @@ class Solved:
 def without_texts(solved: Solved) -> Solved:
     """The result as it is kept once its texts are gone: a vendor's error may quote the prompt."""
     error = None if solved.error is None else replace(solved.error, detail=None)
-    calls = tuple(replace(line, error=None) for line in solved.calls)
-    return replace(solved, error=error, calls=calls)
+    calls, replayed = (
+        tuple(replace(line, error=None) for line in lines)
+        for lines in (solved.calls, solved.replayed)
+    )
+    return replace(solved, error=error, calls=calls, replayed=replayed)
+
+
+def document_without_texts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a result as it was stored, by whichever version."""
+    error, calls = document.get("error"), document.get("calls")
+    scrubbed = dict(document)
+    if error is not None:
+        scrubbed["error"] = {**error, "detail": None}
+    if calls is not None:
+        scrubbed["calls"] = [{**line, "error": None} for line in calls]
+    return scrubbed
 
 
 def shortage_of(error: GatewayError) -> ShortageFacts | None:
@@ -153,6 +175,10 @@ def shortage_of(error: GatewayError) -> ShortageFacts | None:
     match error:
         case BudgetExceeded():
             return ShortageFacts(error.scope, error.asked, error.available, error.resets_at_s)
+        case LadderReached():
+            return ShortageFacts(error.scope, resets_at_s=error.resets_at_s)
+        case RateLimited():
+            return ShortageFacts(error.scope, limit=error.limit)
         case LimitReached():
             return ShortageFacts(error.limit)
         case _:

@@ -79,10 +79,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where the end of a solve is told, and which ends are: statuses of `report.Status`."""
+
+    url: str
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SolveRequest:
     """Everything a run needs to know of what the caller wants. `seed` fixes every draw.
 
     In the `background` nobody waits at the end of a connection: the answer is fetched later.
+    Solves of one `session` share its cap, where the tenant has one.
     """
 
     turns: tuple[Turn, ...]
@@ -99,6 +108,8 @@ class SolveRequest:
     extract: Extract | None = None
     store: bool = True
     background: bool = False
+    session: str | None = None
+    webhook: Webhook | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property

@@ -19,6 +19,7 @@ from app.providers.completion import FinishReason
 from app.search.search import Search
 from app.search.selection import Scored, select
 from app.solve.attempt import Attempts, Reply
+from app.solve.legacy import Legacy
 from app.solve.meter import Meter
 from app.solve.plan import Plan, Seat
 from app.solve.prompts import fresh
@@ -64,7 +65,10 @@ class Decision:
 
 @dataclass(slots=True)
 class Run:
-    """One run of a solve. `chosen` is set where the route itself picks the answer."""
+    """One run of a solve. `chosen` is set where the route itself picks the answer.
+
+    `legacy` is what it took over from the solve that it resumes.
+    """
 
     claim: Claim
     request: SolveRequest
@@ -80,6 +84,7 @@ class Run:
     gate_ms: float | None = None
     search_ms: float | None = None
     is_cancelled: bool = False
+    legacy: Legacy | None = None
     _time: asyncio.Timeout | None = field(default=None, init=False)
 
     @property
@@ -112,12 +117,7 @@ class Run:
 
     async def evaluate(self, reply: Reply) -> Answer:
         """Read the answer out of a reply and score it, if there is anything to score it with."""
-        text = reply.completion.text
-        answer = extract(text, self.request.extract)
-        if self.panel is None:
-            return Answer(reply, answer)
-        candidate = Candidate(self.request.problem, text, answer)
-        return Answer(reply, answer, await self.panel.evaluate(candidate))
+        return await evaluated(reply, self.request, self.panel)
 
     def take_late(self) -> Sequence[Answer]:
         """Add the answers that were paid for as the time ended; there is none to score them."""
@@ -143,6 +143,16 @@ class Run:
         candidates = [Scored(_meant(answer), score) for answer, score in scored]
         # No evaluator that there is would score the same answer otherwise another time.
         return scored[select(candidates, noisy=False)][0]
+
+
+async def evaluated(reply: Reply, request: SolveRequest, panel: Panel | None) -> Answer:
+    """The answer in a reply, scored if there is anything to score it with."""
+    text = reply.completion.text
+    answer = extract(text, request.extract)
+    if panel is None:
+        return Answer(reply, answer)
+    candidate = Candidate(request.problem, text, answer)
+    return Answer(reply, answer, await panel.evaluate(candidate))
 
 
 def _meant(answer: Answer) -> str | None:

@@ -10,67 +10,66 @@ that was paid for is returned, and its account is settled before anybody is told
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import structlog
 from structlog.contextvars import bind_contextvars
 
+from app.accounts import account_of
 from app.db.engine import DatabaseUnavailable, uninterrupted
-from app.evaluators.panel import Panel
 from app.gate.gate import Route
 from app.ids import SolveId, solve_id
-from app.ledger.budgets import Account
 from app.ledger.endings import Ending
 from app.ledger.idempotency import IdempotencyKey
-from app.ledger.journal import Intent
 from app.ledger.ledger import Ledger
-from app.ledger.openings import Claim, Opening
-from app.ledger.price import Price
+from app.ledger.openings import Claim, Opening, Queue
 from app.ledger.records import Records
-from app.ledger.refusals import BudgetExceeded, CancelAsked, ClaimLost, LimitReached
-from app.money import NanoUSD
-from app.providers.completion import Provider
+from app.ledger.refusals import (
+    BudgetExceeded,
+    CancelAsked,
+    ClaimLost,
+    LadderReached,
+    LimitReached,
+)
 from app.search.search import Search
 from app.solve import outcome
 from app.solve import plan as planner
-from app.solve.attempt import FIRST, Attempts, CallFailed, HandedOver, Past, intent_for
+from app.solve.attempt import FIRST, CallFailed, HandedOver
 from app.solve.decide import choose, decide
 from app.solve.estimate import Estimate, estimate
 from app.solve.explore import Explorer
-from app.solve.meter import Meter
+from app.solve.legacy import Legacy, seated
+from app.solve.notify import notices
 from app.solve.outcome import Cause, conclude
-from app.solve.past import past_of, plan_from, tokens_of
+from app.solve.past import past_of, plan_from
 from app.solve.plan import Plan
 from app.solve.prompts import fresh
 from app.solve.report import Solved, without_texts
 from app.solve.request import Mode, SolveRequest, request_from, to_document
+from app.solve.resuming import stored_legacy
 from app.solve.run import Decision, Run
 from app.solve.running import Running
+from app.solve.start import Bench, Line, first_intent, meter_of, panel_of, start
 from app.solve.tally import Tally
 from app.solve.tree import reopen, search_settings
 from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
-from app.tenants.policy import Expert, Policy, PolicyNotConfigured
+from app.tenants.policy import Policy, PolicyNotConfigured
 
 STRONG: Final = "strong"
 """The op of the one call to the strong expert."""
 
+DAY_S: Final = 86_400.0
+
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """Who can answer: experts at their prices, the providers that reach them, tenants' policies."""
-
-    experts: Mapping[str, tuple[Expert, Price]]
-    providers: Mapping[str, Provider]
-    policies: Mapping[str, Policy]
-
-
 class Solver:
-    """Carries out solves."""
+    """Carries out solves. `new_id` names them; given by who must know the names beforehand."""
 
     def __init__(
         self,
@@ -82,39 +81,99 @@ class Solver:
         tally: Tally,
         running: Running,
         owner: str,
+        new_id: Callable[[], SolveId] = solve_id,
     ) -> None:
         self._ledger, self._records, self._tree_log = ledger, records, tree_log
         self._bench, self._tally = bench, tally
         self._running, self._owner = running, owner
+        self._new_id = new_id
+        self._start = partial(start, ledger=ledger, providers=bench.providers)
 
     async def solve(
-        self, tenant: Tenant, request: SolveRequest, *, key: IdempotencyKey | None = None
+        self,
+        tenant: Tenant,
+        request: SolveRequest,
+        *,
+        key: IdempotencyKey | None = None,
+        legacy: Legacy | None = None,
     ) -> tuple[Solved, Mapping[str, str]]:
         """Admit the request and run it to its end: the result, and its texts, kept or not."""
-        return await self.run(await self.admit(tenant, request, key=key))
+        return await self.run(await self.admit(tenant, request, key=key, legacy=legacy))
 
     async def admit(
-        self, tenant: Tenant, request: SolveRequest, *, key: IdempotencyKey | None = None
+        self,
+        tenant: Tenant,
+        request: SolveRequest,
+        *,
+        key: IdempotencyKey | None = None,
+        legacy: Legacy | None = None,
+        line: Line | None = None,
+        queue: Queue | None = None,
     ) -> Run:
         """Hold the first amount and store what a run needs, or refuse before any call.
 
-        Raises BudgetExceeded, ExpertNotAllowed, InvalidRequest or PolicyNotConfigured; AlreadyAsked
-        where `key` was used for the same request, IdempotencyKeyReused where it was for another.
+        With a `legacy`, its search goes on from that of the solve that it was taken over from. With
+        a `queue`, the solve waits there, and what is returned is only to be read, not to be run.
+        Where so much is used that only single calls are begun, the gate is not asked, and for a
+        search LadderReached is raised. Raises BudgetExceeded, RateLimited, ExpertNotAllowed,
+        InvalidRequest or PolicyNotConfigured; AlreadyAsked where `key` was used for the same
+        request, or the `line` has its solve, and IdempotencyKeyReused where the key was used for
+        another.
         """
         await self._ledger.refuse_repeat(tenant.id, key)
-        account = _account(tenant)
         policy = self._policy(tenant)
         try:
-            return await self._open(account, request, policy, key=key)
+            return await self._admit(
+                tenant, request, policy, key=key, legacy=legacy, line=line, queue=queue
+            )
+        except LadderReached as ladder:
+            if request.mode is not Mode.AUTO:
+                raise
+            single = replace(request, mode=Mode.SINGLE)
+            return await self._admit(
+                tenant, single, policy, key=key, ladder=ladder, line=line, queue=queue
+            )
+
+    async def _admit(
+        self,
+        tenant: Tenant,
+        request: SolveRequest,
+        policy: Policy,
+        *,
+        key: IdempotencyKey | None,
+        legacy: Legacy | None = None,
+        ladder: LadderReached | None = None,
+        line: Line | None = None,
+        queue: Queue | None = None,
+    ) -> Run:
+        opened = partial(
+            self._open,
+            tenant,
+            request,
+            policy,
+            key=key,
+            legacy=legacy,
+            ladder=ladder,
+            line=line,
+            queue=queue,
+        )
+        try:
+            return await opened()
         except BudgetExceeded as refusal:
-            if refusal.scope == "request":
+            # How many lines run beside a batch's must not change what it answers.
+            if refusal.scope == "request" or line is not None:
                 raise
             left = refusal
         try:
             # Less than usual is left: think as deep as that allows, if it allows anything.
-            return await self._open(account, request, policy, key=key, left=left)
+            return await opened(left=left)
         except BudgetExceeded as refusal:
             raise left if refusal.scope == "request" else refusal from None
+
+    def check(self, tenant: Tenant, request: SolveRequest) -> None:
+        """Refuse as `admit` does what no budget could help; nothing is held, and nothing waits."""
+        planner.make(request, self._policy(tenant), self._bench.experts)
+        panel_of(request)
 
     async def estimate(self, tenant: Tenant, request: SolveRequest) -> Estimate:
         """What the request would hold now and may cost; nothing is held, and nothing is called.
@@ -122,25 +181,30 @@ class Solver:
         Refuses as `admit` does, except that a budget without room is a part of the answer.
         """
         policy = self._policy(tenant)
-        _panel(request)  # may refuse
-        levels = await self._ledger.budgets(_account(tenant))
+        panel_of(request)  # may refuse
+        levels = await self._ledger.budgets(account_of(tenant, session=request.session))
         return estimate(request, policy, self._bench.experts, levels)
 
     async def resume(self, claim: Claim) -> Run:
         """Take up a solve that another process left, at the prices and bounds it was admitted with.
 
-        What its journal has is not asked for again, and the budget it has spent stays spent.
+        What its journal has is not asked for again, and the budget it has spent stays spent. Raises
+        ClaimLost where another process has meanwhile ended it.
         """
-        record = await self._records.solve(claim.account.tenant_id, claim.solve_id)
-        assert record is not None, "a claim names a solve"
-        assert record.request is not None, "inputs outlive the run"
-        assert record.plan is not None, "inputs outlive the run"
         calls = await self._records.calls(claim.solve_id)
         texts = await self._records.texts(claim.solve_id)
+        # Last: of a solve that has not ended by now, nothing was erased before.
+        record = await self._records.solve(claim.account.tenant_id, claim.solve_id)
+        assert record is not None, "a claim names a solve"
+        if record.completed_at is not None:
+            raise ClaimLost(f"solve {claim.solve_id} was ended by another process")
+        assert record.request is not None, "inputs outlive the run"
+        assert record.plan is not None, "inputs outlive the run"
         request, plan = request_from(record.request), plan_from(record.plan)
         past = past_of(plan, calls, texts)
-        meter = _meter(request, plan, hold=record.hold, spent=record.posted, past=past)
-        run = self._start(claim, request, plan, _panel(request), meter=meter, past=past)
+        meter = meter_of(request, plan, hold=record.hold, spent=record.posted, past=past)
+        legacy = await stored_legacy(self._records, record, texts)
+        run = self._start(claim, request, plan, meter=meter, past=past, legacy=legacy)
         run.started_at_s = record.created_at.timestamp()
         run.search = await reopen(self._tree_log, record, calls)
         return run
@@ -178,6 +242,8 @@ class Solver:
             result=to_document(solved if run.request.store else without_texts(solved)),
             texts=texts,
             erase=not run.request.store,
+            keep_s=run.plan.texts_days * DAY_S,
+            notices=notices(run.request, solved, tenant_id=run.claim.account.tenant_id),
         )
         await uninterrupted(self._ledger.finish(run.claim, ending, loose=run.attempts.loose))
         self._tally.solved(solved, tenant_id=run.claim.account.tenant_id)
@@ -202,20 +268,22 @@ class Solver:
             return outcome.upstream(failure)
 
     async def _answer(self, run: Run) -> Cause:
-        match await self._route(run):
+        match await self.route(run):
             case Route.SINGLE:
                 return outcome.DONE
             case Route.STRONG:
-                return await self._ask_strong(run)
+                return await self.ask_strong(run)
             case Route.SEARCH:
                 return await self._search(run)
 
-    async def _route(self, run: Run) -> Route:
+    async def route(self, run: Run) -> Route:
+        """Let the gate decide, or the request; what was asked for that is among the answers."""
         match run.request.mode:
             case Mode.SEARCH:
-                run.decision = Decision(Route.SEARCH, "forced", ["the request asks for a search"])
+                why = "the request asks for a search" if run.legacy is None else run.legacy.because
+                run.decision = Decision(Route.SEARCH, "forced", [why])
             case Mode.SINGLE:
-                run.decision = Decision(Route.SINGLE, "forced", ["the request asks for one call"])
+                run.decision = _single(run.plan)
                 await run.ask(FIRST, run.plan.first)
             case Mode.AUTO:
                 started = time.perf_counter()
@@ -224,7 +292,8 @@ class Solver:
                 return route
         return run.decision.route
 
-    async def _ask_strong(self, run: Run) -> Cause:
+    async def ask_strong(self, run: Run) -> Cause:
+        """One call to the strong expert, where the cap has room for it."""
         if run.plan.strong is None:
             return outcome.refused(BudgetExceeded("request", run.meter.left, run.meter.left))
         strong = await run.ask(STRONG, run.plan.strong)
@@ -252,105 +321,65 @@ class Solver:
 
     async def _open(
         self,
-        account: Account,
+        tenant: Tenant,
         request: SolveRequest,
         policy: Policy,
         *,
         key: IdempotencyKey | None,
+        legacy: Legacy | None,
         left: BudgetExceeded | None = None,
+        ladder: LadderReached | None = None,
+        line: Line | None = None,
+        queue: Queue | None = None,
     ) -> Run:
         plan = planner.make(request, policy, self._bench.experts, left=left)
-        made = solve_id()
+        if ladder is not None:
+            plan = replace(plan, ladder=str(ladder))
+        legacy, search = (None, None) if legacy is None else seated(legacy, request, plan)
+        made = self._new_id() if line is None else line.solve_id
         opening = Opening(
             solve_id=made,
-            account=account,
+            account=account_of(
+                tenant, session=request.session, batch=None if line is None else line.batch_id
+            ),
             cap=plan.cap,
             first_hold=plan.first_hold,
             request=to_document(request),
             plan=to_document(plan),
-            owner=self._owner,
-            first=_first(made, request, plan),
+            owner=self._owner if queue is None else queue.name,
+            # The tokens of a line that was admitted are then its own, as they must be: it has one
+            # solve, which cannot wait for others.
+            first=first_intent(
+                made, request, plan, runs_at_once=line is not None or not request.background
+            ),
             idempotency=key,
+            cost_center=tenant.cost_center,
+            is_deep=request.mode is not Mode.SINGLE,
+            tokens_max=plan.first.tokens_max(fresh(request, plan.first.expert)),
+            inheritance=None if legacy is None else legacy.inheritance(),
+            queue=queue,
         )
-        panel = _panel(request)  # may refuse, so before anything is held
-        holding = asyncio.ensure_future(self._ledger.hold(opening))
-        try:
-            await uninterrupted(holding)
-        except asyncio.CancelledError:
-            if holding.exception() is None:  # held for a client that has left meanwhile
-                run = self._start(holding.result(), request, plan, panel, begun=opening.first)
-                await self._finish(run, outcome.CANCELLED)
-            raise
-        return self._start(holding.result(), request, plan, panel, begun=opening.first)
+        panel_of(request)  # may refuse, so before anything is held
+        claim = await self._hold(opening, request, plan)
+        run = self._start(claim, request, plan, begun=opening.first, legacy=legacy)
+        run.search = search
+        return run
 
-    def _start(
-        self,
-        claim: Claim,
-        request: SolveRequest,
-        plan: Plan,
-        panel: Panel | None,
-        *,
-        meter: Meter | None = None,
-        past: Past | None = None,
-        begun: Intent | None = None,
-    ) -> Run:
-        meter = _meter(request, plan, hold=plan.first_hold) if meter is None else meter
-        attempts = Attempts(
-            claim=claim,
-            ledger=self._ledger,
-            providers=self._bench.providers,
-            meter=meter,
-            problem=request.problem,
-            seed=request.seed,
-            temperature=request.temperature,
-            ends_at=asyncio.get_running_loop().time() + plan.deadline_s,
-            past=past,
-            begun=begun,
-            last=FIRST if _ends_with_its_first_call(claim, request) else None,
-        )
-        return Run(claim, request, plan, meter, attempts, panel, started_at_s=time.time())
+    async def _hold(self, opening: Opening, request: SolveRequest, plan: Plan) -> Claim:
+        queued = opening.queue is not None  # then it is not ours to run, nor to end
+        with nullcontext() if queued else self._running.starting(opening.solve_id):
+            holding = asyncio.ensure_future(self._ledger.hold(opening))
+            try:
+                return await uninterrupted(holding)
+            except asyncio.CancelledError:
+                if holding.exception() is None and not queued:
+                    # Held for a client that has left meanwhile.
+                    run = self._start(holding.result(), request, plan, begun=opening.first)
+                    await self._finish(run, outcome.CANCELLED)
+                raise
 
 
-def _account(tenant: Tenant) -> Account:
-    return Account(tenant.id, tenant.key_id, tenant.project_id)
-
-
-def _ends_with_its_first_call(claim: Claim, request: SolveRequest) -> bool:
-    """Whether nothing comes between the answer and the end: it is not even scored.
-
-    What has no client may be left to another process in between, and so is written down at once.
-    """
-    detached = request.background or claim.token > 1
-    return request.mode is Mode.SINGLE and request.panel is None and not detached
-
-
-def _first(solve: SolveId, request: SolveRequest, plan: Plan) -> Intent | None:
-    if request.mode is Mode.SEARCH:
-        return None  # which expert it starts with, the search will say
-    if request.background:
-        return None  # left to another process before it was made, it would seem to have been
-    return intent_for(solve, FIRST, 1, plan.first, fresh(request, plan.first.expert))
-
-
-def _panel(request: SolveRequest) -> Panel | None:
-    asked = request.panel
-    return None if asked is None else Panel(asked.evaluators, asked.combine)
-
-
-def _meter(
-    request: SolveRequest,
-    plan: Plan,
-    *,
-    hold: NanoUSD,
-    spent: NanoUSD = NanoUSD(0),
-    past: Past | None = None,
-) -> Meter:
-    return Meter(
-        cap=plan.cap,
-        hold=hold,
-        tokens_max=request.limits.max_total_tokens,
-        calls_max=request.limits.max_calls,
-        spent=spent,
-        tokens=0 if past is None else tokens_of(past, request),
-        calls=0 if past is None else len(past.lines),
-    )
+def _single(plan: Plan) -> Decision:
+    if plan.ladder is not None:
+        return Decision(Route.SINGLE, "budget_ladder", [plan.ladder])
+    return Decision(Route.SINGLE, "forced", ["the request asks for one call"])

@@ -14,7 +14,7 @@ from app.ledger.postings import CallState
 from app.ledger.records import CallRecord, SolveRecord
 from app.money import NanoUSD
 from app.search.codec import decode
-from app.search.events import Abandoned, Adopted, Asked, Event, Told
+from app.search.events import Abandoned, Adopted, Asked, Event, ExpertsSet, Told
 from app.search.search import Search, replay
 from app.search.settings import SearchSettings
 from app.search.tree import ROOT
@@ -30,6 +30,7 @@ class TreeNode:
     """An answered trial. `text` and `answer` are None once the texts were erased.
 
     `propensity` and `widen` are those of the choice that led here; see `search.policy.Choice`.
+    `inherited_from` is the earlier solve that paid for it, where the tree was taken over.
     """
 
     id: int
@@ -45,6 +46,7 @@ class TreeNode:
     answer: str | None
     propensity: float | None = None
     widen: float | None = None
+    inherited_from: SolveId | None = None
 
 
 async def read_log(tree_log: TreeLog, solve_id: SolveId, *, after: int = 0) -> list[Event]:
@@ -52,8 +54,11 @@ async def read_log(tree_log: TreeLog, solve_id: SolveId, *, after: int = 0) -> l
     return [decode(record) for record in await tree_log.read(solve_id, after=after)]
 
 
-def search_settings(request: SolveRequest, plan: Plan) -> SearchSettings:
-    """The engine's settings for a request and the experts that its plan seated."""
+def search_settings(request: SolveRequest, plan: Plan, *, inherited: int = 0) -> SearchSettings:
+    """The engine's settings for a request and the experts that its plan seated.
+
+    `inherited` is the length of the log that the search goes on from.
+    """
     options = request.search
     return SearchSettings(
         experts=tuple(seat.expert.name for seat in plan.searchers),
@@ -67,17 +72,29 @@ def search_settings(request: SolveRequest, plan: Plan) -> SearchSettings:
         expected_costs=tuple(
             (seat.expert.name, expected_cost(request, seat)) for seat in plan.searchers
         ),
+        inherited=inherited,
     )
 
 
-def rebuild(settings: SearchSettings, calls: Sequence[CallRecord]) -> Search:
-    """The search, from the journal alone.
+def inherited_log(record: SolveRecord) -> list[Event]:
+    """The log that the solve's search goes on from; empty where it began anew, or was erased."""
+    if record.inherited is None:
+        return []
+    return [decode(event) for event in record.inherited["log"]]
+
+
+def rebuild(
+    settings: SearchSettings, calls: Sequence[CallRecord], base: Sequence[Event] = ()
+) -> Search:
+    """The search, from the journal alone, and from the log that it went on from.
 
     The journal numbers every event but for asks whose call was never made (the budget refused it);
     the engine repeats those by itself, since it draws from nothing but seed and number.
     """
-    search = Search(settings)
-    for event in sorted(_events(calls), key=lambda event: event.seq):
+    search = replay(settings, base)
+    # A trial that was taken over is asked for in the log and called for in this journal.
+    events = [event for event in _events(calls) if event.seq > len(base)]
+    for event in sorted(events, key=lambda event: event.seq):
         while len(search.log) + 1 < event.seq and isinstance(search.ask(), Trial):
             pass
         search.apply(_placed(search, event))
@@ -90,29 +107,53 @@ async def reopen(
     """The search of a solve as far as it has come; None where it has not begun.
 
     The tree's log comes first, being ahead of the journal by what was told since the last call.
+    Unless it is behind, for its store may forget, or tells what the journal does not know of.
     """
     if record.request is None or record.plan is None:
         return None
-    settings = search_settings(request_from(record.request), plan_from(record.plan))
-    if log := await read_log(tree_log, record.id):
+    base = inherited_log(record)
+    request, plan = request_from(record.request), plan_from(record.plan)
+    settings = search_settings(request, plan, inherited=len(base))
+    log = await read_log(tree_log, record.id)
+    # One that is no longer was cut off as what was taken over was written to it.
+    if (
+        len(log) > len(base)
+        and log[: len(base)] == list(base)
+        and _is_journalled(log[len(base) :], calls)
+    ):
         return replay(settings, log)
-    if any(call.told_seq or call.asked_seq for call in calls):
-        return rebuild(settings, calls)
+    if base or any(call.told_seq or call.asked_seq for call in calls):
+        return rebuild(settings, calls, base)
     return None
 
 
-def nodes(
-    search: Search, request: SolveRequest, calls: Sequence[CallRecord], texts: Mapping[str, str]
-) -> list[TreeNode]:
-    """The tree's nodes with their calls and texts, in order of telling."""
+def node_calls(
+    search: Search, calls: Sequence[CallRecord], inherited: Sequence[CallRecord] = ()
+) -> list[CallRecord]:
+    """The call behind each node: for the first ones the `inherited`, then the solve's own."""
     by_ask = {call.ask: call for call in calls if call.state is CallState.OK and call.ask}
     given = [call for call in calls if call.state is CallState.OK and call.ask is None]
     # What was adopted is journalled with the next call; until then it is all that was given.
     sources = iter([call for call in given if call.told_seq] or given)
+    own = search.nodes[len(inherited) :]
+    return [
+        *inherited,
+        *(next(sources) if node.trial_id is None else by_ask[node.trial_id] for node in own),
+    ]
+
+
+def nodes(
+    search: Search,
+    request: SolveRequest,
+    calls: Sequence[CallRecord],
+    texts: Mapping[str, str],
+    *,
+    of: SolveId,
+) -> list[TreeNode]:
+    """The nodes of a solve's tree, in order of telling; `calls` are those behind them."""
     choices = {event.trial.id: event for event in search.log if isinstance(event, Asked)}
     made: list[TreeNode] = []
-    for node in search.nodes:
-        call = next(sources) if node.trial_id is None else by_ask[node.trial_id]
+    for node, call in zip(search.nodes, calls, strict=True):
         choice = None if node.trial_id is None else choices[node.trial_id]
         text = texts.get(text_name(call.op))
         made.append(
@@ -130,9 +171,33 @@ def nodes(
                 answer=None if text is None else extract(text, request.extract),
                 propensity=None if choice is None else choice.probability,
                 widen=None if choice is None else choice.widen,
+                inherited_from=None if call.solve_id == of else call.solve_id,
             )
         )
     return made
+
+
+def _is_journalled(log: Sequence[Event], calls: Sequence[CallRecord]) -> bool:
+    """Whether the log has all that the journal has, and no answer that the journal has not.
+
+    Its last owner may have written on after the solve was another's: answers that are nobody's.
+    """
+    named = {_name(event): event.seq for event in log}
+    answered = {call.ask for call in calls if call.state is CallState.OK}
+    return all(named.get(_name(event)) == event.seq for event in _events(calls)) and all(
+        event.trial_id in answered for event in log if isinstance(event, Told)
+    )
+
+
+def _name(event: Event) -> tuple[str, int]:
+    """What an event is about: of one kind there is one a trial."""
+    match event:
+        case Asked(trial=trial):
+            return "asked", trial.id
+        case Told(trial_id=trial_id) | Abandoned(trial_id=trial_id):
+            return "told", trial_id
+        case Adopted(seq=seq) | ExpertsSet(seq=seq):
+            return "given", seq
 
 
 def _events(calls: Sequence[CallRecord]) -> list[Event]:

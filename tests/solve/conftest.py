@@ -1,3 +1,4 @@
 from tests.gateway import sqlite_url
+from tests.solve.detached import site
 
-__all__ = ["sqlite_url"]
+__all__ = ["site", "sqlite_url"]

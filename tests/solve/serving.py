@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -40,9 +40,13 @@ async def gateway_process(
     database_url: str,
     redis_url: str | None = None,
     lease_s: float = 1.0,
+    said: Path | None = None,
     **more: str,
 ) -> AsyncGenerator[tuple[subprocess.Popen[bytes], str]]:
-    """`fathom serve` and its address; killed at the end if it still runs."""
+    """`fathom serve` and its address; killed at the end if it still runs.
+
+    What it says on either stream is added to the file `said`, if one is named.
+    """
     port = free_port()
     environment = (
         os.environ | {"FATHOM_DATABASE_URL": database_url, "FATHOM_LEASE_S": str(lease_s)} | more
@@ -52,14 +56,18 @@ async def gateway_process(
         environment["FATHOM_REDIS_URL"] = redis_url
     fathom = Path(sys.executable).with_name("fathom")
     command = [str(fathom), "serve", "--config", str(config), "--port", str(port)]
-    process = subprocess.Popen(command, env=environment)  # noqa: ASYNC220 - it outlives any await
-    address = f"http://127.0.0.1:{port}"
-    try:
-        await _answers(address, process)
-        yield process, address
-    finally:
-        process.kill()
-        process.wait()
+    with ExitStack() as files:
+        heard = None if said is None else files.enter_context(said.open("ab"))
+        process = subprocess.Popen(  # noqa: ASYNC220 - it outlives any await
+            command, env=environment, stdout=heard, stderr=heard
+        )
+        address = f"http://127.0.0.1:{port}"
+        try:
+            await _answers(address, process)
+            yield process, address
+        finally:
+            process.kill()
+            process.wait()
 
 
 async def _answers(address: str, process: subprocess.Popen[bytes]) -> None:

@@ -10,7 +10,7 @@ from app.ledger.tables import Solve
 from app.providers.completion import CompletionRequest
 from app.providers.scripted import Answer, by_op, held, reply
 from tests.gateway import Json, assert_balanced, exact, fathom, open_account, served, unexpected
-from tests.solve.detached import begin, ended, replica
+from tests.solve.detached import Site, begin, ended, replica
 
 SEARCH: Json = {"mode": "search", "search": {"concurrency": 2, "max_nodes": 64}} | exact("391")
 PATIENT: Json = SEARCH | {"search": {"concurrency": 2, "max_nodes": 512, "patience": 512}}
@@ -22,11 +22,11 @@ async def cancel(client: httpx.AsyncClient, location: str) -> httpx.Response:
 
 
 async def test_cancelled_background_solve_has_ended_when_that_is_answered(
-    database_url: str,
+    site: Site,
 ) -> None:
     """Its call in flight is cut short, what was charged stays charged, asking again is harmless."""
     script = by_op({"gate.first": reply("7"), "*": held(asyncio.Event(), reply("8"))})
-    async with fathom(database_url, script) as running:
+    async with fathom(site.url, script, dispatch=site.dispatch) as running:
         location = (await begin(running.client, {})).headers["Location"]
         await running.provider.arrived(2)
         response = await cancel(running.client, location)
@@ -104,7 +104,7 @@ async def test_solve_of_another_tenant_cannot_be_cancelled(sqlite_url: str) -> N
     ],
 )
 async def test_solve_of_another_replica_is_cancelled(
-    database_url: str, *, lease_s: float, answers: bool
+    site: Site, *, lease_s: float, answers: bool
 ) -> None:
     """202 at first; its runner learns of it without being reached, and settles."""
 
@@ -113,8 +113,8 @@ async def test_solve_of_another_replica_is_cancelled(
         return reply("8")
 
     async with (
-        replica(database_url, script, lease_s=lease_s) as (first, provider),
-        replica(database_url, unexpected, lease_s=lease_s) as (second, _),
+        replica(site.url, script, lease_s=lease_s, dispatch=site.dispatch) as (first, provider),
+        replica(site.url, unexpected, lease_s=lease_s) as (second, _),
     ):
         account = await open_account(first)
         async with (
@@ -133,17 +133,15 @@ async def test_solve_of_another_replica_is_cancelled(
         await assert_balanced(first)
 
 
-async def test_cancelled_solve_of_a_dead_replica_is_not_taken_up_again(database_url: str) -> None:
+async def test_cancelled_solve_of_a_dead_replica_is_not_taken_up_again(site: Site) -> None:
     """Whoever claims it only settles it: no call is made."""
-    async with replica(database_url, held(asyncio.Event(), reply("8")), lease_s=0.3) as (
-        first,
-        provider,
-    ):
+    script = held(asyncio.Event(), reply("8"))
+    async with replica(site.url, script, lease_s=0.3, dispatch=site.dispatch) as (first, provider):
         account = await open_account(first)
         async with served(first, account.key) as (_, client):
             location = (await begin(client, SEARCH)).headers["Location"]
             await provider.arrived(2)
-    async with replica(database_url, unexpected, lease_s=0.6) as (second, idle):
+    async with replica(site.url, unexpected, lease_s=0.6, dispatch=site.dispatch) as (second, idle):
         async with served(second, account.key) as (_, client):
             assert (await cancel(client, location)).status_code == 202
             assert (await ended(client, location))["status"] == "cancelled"

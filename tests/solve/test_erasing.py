@@ -23,14 +23,15 @@ SCRIPT = by_op({"t1": reply("7"), "t*": reply(SECRET)})
 SEARCH: Json = {"mode": "search", "search": {"concurrency": 1}} | exact("391")
 
 
-async def _texts(running: Fathom) -> int:
+async def texts(running: Fathom) -> int:
+    """How many are kept."""
     async with running.gateway.database.read() as tx:
         payloads = await tx.scalar(select(func.count()).select_from(Payload))
         inputs = await tx.scalar(select(func.count()).select_from(SolveInput))
     return (payloads or 0) + (inputs or 0)
 
 
-async def _everything(running: Fathom) -> str:
+async def everything(running: Fathom) -> str:
     """Every row of every table, as text."""
     rows: list[str] = []
     async with running.gateway.database.read() as tx:
@@ -44,7 +45,7 @@ async def test_texts_are_kept_where_nothing_else_was_asked_for(sqlite_url: str) 
     async with fathom(sqlite_url, SCRIPT) as running:
         solve = await running.solved(SEARCH)
         assert solve["output_text"] == SECRET
-        assert await _texts(running) == 1 + 2 + 1
+        assert await texts(running) == 1 + 2 + 1
 
 
 async def test_store_false_leaves_no_text_but_every_amount(sqlite_url: str) -> None:
@@ -52,7 +53,7 @@ async def test_store_false_leaves_no_text_but_every_amount(sqlite_url: str) -> N
     async with fathom(sqlite_url, SCRIPT) as running:
         solve = await running.solved(SEARCH, store=False)
         assert solve["output_text"] == SECRET
-        assert await _texts(running) == 0
+        assert await texts(running) == 0
         kept = (await running.client.get(solve["links"]["self"])).json()
         assert (kept["output_text"], kept["output"]) == (None, [])
         assert kept["cost"] == solve["cost"]
@@ -68,7 +69,7 @@ async def test_store_false_tells_every_candidate_once(sqlite_url: str) -> None:
         ]
         assert [one["text"] for one in erased["candidates"]] == ["7", SECRET]
         assert erased["candidates"] == kept["candidates"]
-        assert await _texts(running) == 1 + 2 + 1
+        assert await texts(running) == 1 + 2 + 1
 
 
 async def test_no_table_remembers_an_erased_text(sqlite_url: str) -> None:
@@ -76,12 +77,12 @@ async def test_no_table_remembers_an_erased_text(sqlite_url: str) -> None:
     script = by_op({"t1": reply(f"{QUESTION} 7"), "t*": reply(SECRET)})
     async with fathom(sqlite_url, script) as running:
         await running.solved(SEARCH, input=QUESTION, store=True)
-        assert QUESTION in await _everything(running)
+        assert QUESTION in await everything(running)
     async with fathom(f"{sqlite_url}.erased", script) as running:
         await running.solved(SEARCH, input=QUESTION, store=False)
-        everything = await _everything(running)
-        assert QUESTION not in everything
-        assert "nobody may keep" not in everything
+        found = await everything(running)
+        assert QUESTION not in found
+        assert "nobody may keep" not in found
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ async def test_no_table_remembers_what_a_vendor_quoted(
     """The caller is told once why a call failed; what is kept says that it failed."""
     async with fathom(sqlite_url, script) as running:
         await running.solve(SEARCH, input=QUESTION, store=False)
-        assert QUESTION not in await _everything(running)
+        assert QUESTION not in await everything(running)
         assert "failed" in {call.state for call in await running.calls()}
 
 
@@ -140,4 +141,4 @@ async def test_failed_solve_is_erased_too(sqlite_url: str) -> None:
     async with fathom(sqlite_url, SCRIPT) as running:
         body = SEARCH | {"budget": {"max_calls": 1, "on_exhausted": "fail"}}
         assert (await running.solve(body, store=False)).status_code == 402
-        assert await _texts(running) == 0
+        assert await texts(running) == 0

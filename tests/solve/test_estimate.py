@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.gate.gate import Route, SecondOpinion
-from app.ledger.budgets import BudgetStatus
+from app.ledger.levels import BudgetStatus
 from app.ledger.periods import FOREVER, Period
 from app.ledger.refusals import BudgetExceeded
 from app.money import NanoUSD, from_usd
@@ -79,7 +79,7 @@ def test_with_plenty_the_estimate_is_of_the_plan_itself(
     if not found.routes:
         with pytest.raises(BudgetExceeded) as refused:
             make(request, POLICY, bench)
-        assert found.refusal is not None
+        assert isinstance(found.refusal, BudgetExceeded)
         assert found.refusal.asked == refused.value.asked
         return
     plan = make(request, POLICY, bench)
@@ -141,7 +141,7 @@ def test_a_tight_budget_narrows_and_a_tighter_one_refuses() -> None:
     assert (tight.refusal, tight.limited_by, tight.cap) == (None, "tenant", from_usd("0.004"))
     assert all(seat.is_narrowed for seat in tight.seats)
     refused = estimated(REQUEST, bench, from_usd("100"), from_usd("0.0001"))
-    assert refused.refusal is not None
+    assert isinstance(refused.refusal, BudgetExceeded)
     assert refused.refusal.available == from_usd("0.0001")
     assert refused.refusal.asked == refused.first_hold == wide.first_hold
 
@@ -164,6 +164,6 @@ def test_without_any_budget_nothing_is_admitted() -> None:
         for name, (expert, price) in even_bench().items()
     }
     refused = estimated(REQUEST, free).refusal
-    assert refused is not None
+    assert isinstance(refused, BudgetExceeded)
     assert (refused.scope, refused.asked, refused.available) == ("key", 0, 0)
     assert estimated(REQUEST, free, NanoUSD(0)).refusal is None
