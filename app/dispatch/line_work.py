@@ -1,0 +1,161 @@
+"""One line of a batch, seen through to its end.
+
+Its solve has had its id since the batch was made, so the ledger opens it once, whoever tries. A
+line that finds it opened already waits for its end, in whatever process that comes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import msgspec
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from app.accounts import account_of
+from app.db.engine import DatabaseUnavailable, uninterrupted
+from app.dispatch.inline import Weights
+from app.dispatch.room import Room
+from app.dispatch.turns import Priority, Turns
+from app.errors import GatewayError
+from app.ledger.batch_lines import BatchLines, LineEnd, OpenBatch, TakenLine
+from app.ledger.batches import CANCELLED_KIND
+from app.ledger.ledger import Ledger
+from app.ledger.records import Records
+from app.ledger.refusals import (
+    AlreadyAsked,
+    BudgetExceeded,
+    ClaimLost,
+    LadderReached,
+    RateLimited,
+)
+from app.money import NanoUSD
+from app.solve.attempt import HandedOver
+from app.solve.outcome import InternalError
+from app.solve.report import Status, solved_from
+from app.solve.request import request_from
+from app.solve.run import Run
+from app.solve.solver import Solver
+from app.solve.start import Line
+from app.telemetry import traces
+from app.tenants.directory import Tenant
+
+PAUSE_S: Final = 0.5
+PAUSE_MAX_S: Final = 4.0
+"""How long a line waits before it is tried again, unless it is woken; each time twice as long."""
+
+WELL: Final = (Status.COMPLETED, Status.INCOMPLETE)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class LineWork:
+    """What runs a line."""
+
+    solver: Solver
+    ledger: Ledger
+    records: Records
+    lines: BatchLines
+    turns: Turns
+    weights: Weights
+    room: Room = field(default_factory=Room)
+
+    async def see_through(
+        self,
+        batch: OpenBatch,
+        tenant: Tenant | None,
+        line: TakenLine,
+        *,
+        begun: Callable[[Run], None],
+    ) -> LineEnd:
+        """How the line ended; `begun` is told of its run. A `tenant` of None may buy nothing more.
+
+        Raises HandedOver where another process goes on with it. Cancelled, it leaves what was
+        opened for the next replica, too.
+        """
+        trace, pause_s = traces.begun(), PAUSE_S
+        with traces.within(trace), bound_contextvars(trace_id=trace.trace_id, batch_id=batch.id):
+            while True:
+                try:
+                    end = await self._try(batch, tenant, line, begun)
+                    if end is not None:
+                        return end
+                except HandedOver:
+                    raise
+                except (AlreadyAsked, DatabaseUnavailable, ClaimLost) as error:
+                    # Its solve may be there: from here on it is looked for first.
+                    line = replace(line, again=True)
+                    reason = type(error).__name__
+                    log.info("line_waits", solve_id=line.solve_id, reason=reason)
+                except GatewayError as refusal:
+                    return _refused(line, refusal)
+                except Exception:
+                    # Settled, if it had begun; the others go on.
+                    log.exception("line_failed", solve_id=line.solve_id)
+                    return _refused(line, InternalError("the gateway failed"))
+                await self.room.freed_or(batch.id, after_s=pause_s)
+                pause_s = min(PAUSE_MAX_S, 2 * pause_s)
+
+    async def _try(
+        self,
+        batch: OpenBatch,
+        tenant: Tenant | None,
+        line: TakenLine,
+        begun: Callable[[Run], None],
+    ) -> LineEnd | None:
+        """How it ended; None where it is to be tried again."""
+        found = await self.records.solve(batch.tenant_id, line.solve_id) if line.again else None
+        if found is not None:
+            ended = found.result
+            return None if ended is None else _ended(line, solved_from(ended).status)
+        if tenant is None:
+            return LineEnd(line, is_well=False, error_kind=CANCELLED_KIND)
+        try:
+            return await self._run(tenant, line, begun)
+        except RateLimited as refusal:
+            return None if refusal.passes else _refused(line, refusal)
+        except (BudgetExceeded, LadderReached) as refusal:
+            return None if await self._may_fit(tenant, line, refusal) else _refused(line, refusal)
+
+    async def _run(self, tenant: Tenant, line: TakenLine, begun: Callable[[Run], None]) -> LineEnd:
+        weight = self.weights.get(tenant.policy, 1.0)
+        async with self.turns.turn(tenant.id, weight=weight, priority=Priority.LOW):
+            over = await self.lines.over(line.batch_id)
+            if over is not None:
+                return LineEnd(line, is_well=False, error_kind=over)
+            request = request_from(msgspec.json.decode(line.request))
+            place = Line(line.batch_id, line.solve_id)
+            # Opened and then cancelled, it would be settled as cancelled, and its id used up.
+            run = await uninterrupted(self.solver.admit(tenant, request, line=place))
+            begun(run)
+            try:
+                solved, _ = await self.solver.run(run)
+            finally:
+                self.room.freed(line.batch_id)
+        return _ended(line, solved.status)
+
+    async def _may_fit(
+        self, tenant: Tenant, line: TakenLine, refusal: BudgetExceeded | LadderReached
+    ) -> bool:
+        """Whether what was refused would fit once the solves that run give back what they hold.
+
+        What is posted is never given back, so a line that does not fit beside it never will.
+        """
+        if refusal.scope == "request":
+            return False
+        asked = request_from(msgspec.json.decode(line.request))
+        account = account_of(tenant, session=asked.session, batch=line.batch_id)
+        levels = await self.ledger.budgets(account)
+        if isinstance(refusal, LadderReached):
+            return all(replace(level, reserved=NanoUSD(0)).ladder is None for level in levels)
+        return all(refusal.asked <= level.limit - level.posted for level in levels)
+
+
+def _ended(line: TakenLine, status: Status) -> LineEnd:
+    return LineEnd(line, is_well=status in WELL)
+
+
+def _refused(line: TakenLine, refusal: GatewayError) -> LineEnd:
+    kind = type(refusal).__name__
+    return LineEnd(line, is_well=False, error_kind=kind, error_detail=str(refusal))
