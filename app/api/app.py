@@ -10,10 +10,27 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from app import __version__
-from app.api import estimates, events, health, metrics, solves, spending
+from app.api import (
+    admin,
+    batches,
+    estimates,
+    events,
+    exports,
+    health,
+    lists,
+    metrics,
+    receipts,
+    resumes,
+    solves,
+    spending,
+    statements,
+)
+from app.api.jsonlines import BatchLineBody
 from app.api.middleware import Edge
 from app.api.problems import on_bug, on_http_error, on_invalid_body, on_refusal
 from app.api.published import PROBLEM_NAME, ProblemDocument, schemas_of
+from app.api.replays import ReplayBody
+from app.api.resumes import ResumeBody
 from app.api.schemas import SolveBody
 from app.errors import GatewayError
 
@@ -25,7 +42,9 @@ class _Application(FastAPI):
         """The document, with the body that its route reads by itself, and the problems."""
         document = super().openapi()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas |= schemas_of(SolveBody, "SolveBody") | schemas_of(ProblemDocument, PROBLEM_NAME)
+        for model in (SolveBody, ReplayBody, ResumeBody, BatchLineBody):
+            schemas |= schemas_of(model, model.__name__)
+        schemas |= schemas_of(ProblemDocument, PROBLEM_NAME)
         return document
 
 
@@ -41,9 +60,16 @@ def build(lifespan: Lifespan) -> FastAPI:
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(solves.router)
+    app.include_router(lists.router)
+    app.include_router(resumes.router)
     app.include_router(events.router)
     app.include_router(estimates.router)
+    app.include_router(receipts.router)
+    app.include_router(batches.router)
     app.include_router(spending.router)
+    app.include_router(exports.router)
+    app.include_router(statements.router)
+    app.include_router(admin.router)
     app.add_exception_handler(GatewayError, on_refusal)
     app.add_exception_handler(ValidationError, on_invalid_body)
     app.add_exception_handler(RequestValidationError, on_invalid_body)

@@ -4,7 +4,10 @@ import hashlib
 from typing import Final
 
 from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
+from app.api.presence import CLIENT_LEFT
 from app.api.problems import BodyTooLarge, NotJson
 from app.errors import InvalidRequest
 from app.ledger.idempotency import IdempotencyKey
@@ -14,17 +17,20 @@ KEY_LENGTH_MAX: Final = 255
 
 
 async def read_body(request: Request) -> bytes:
-    """The body's bytes. Raises NotJson or BodyTooLarge."""
+    """The body's bytes. Raises NotJson or BodyTooLarge, and CLIENT_LEFT where it never comes."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise NotJson("send the body as application/json")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            raise BodyTooLarge(f"the body must be at most {BODY_BYTES_MAX} bytes")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > BODY_BYTES_MAX:
+                raise BodyTooLarge(f"the body must be at most {BODY_BYTES_MAX} bytes")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise HTTPException(CLIENT_LEFT, "the client has left") from None
     return b"".join(chunks)
 
 

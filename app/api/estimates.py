@@ -24,7 +24,8 @@ async def estimate(request: Request, tenant: Authenticated) -> JSONResponse:
     """The body of `/v1/solve`: what it would hold at first, its cap, and what each route may cost.
 
     Nothing is held and no model is called. Where a budget has no room, `admitted` is false and
-    `refusal` says of it what the 402 of a solve would.
+    `refusal` says of it what the 402 of a solve would; `ladder` says why only a single call would
+    be made.
     """
     body = SolveBody.model_validate_json(await read_body(request))
     made = await services(request).solver.estimate(tenant, body.to_request())
@@ -36,6 +37,7 @@ def _document(made: Estimate) -> dict[str, Any]:
         "object": "solve.estimate",
         "admitted": made.refusal is None,
         "refusal": None if made.refusal is None else shortage_document(shortage_of(made.refusal)),
+        "ladder": None if made.ladder is None else str(made.ladder),
         "first_hold_usd": None if made.first_hold is None else to_usd(made.first_hold),
         "budget": {
             "max_cost_usd": to_usd(made.cap),

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from app import __version__
+from app.ledger.batches import BatchRecord
 from app.ledger.journal import text_name
 from app.ledger.records import CallRecord, SolveRecord
 from app.money import NanoUSD, to_usd
@@ -41,7 +43,7 @@ def solve_document(solved: Solved, text: str | None) -> dict[str, Any]:
         "evaluation": None if solved.evaluation is None else _evaluation(solved.evaluation),
         "usage": _usage(solved.calls),
         "failures": _failures(solved.calls),
-        "cost": _cost(solved),
+        "cost": _cost(solved, solved.calls),
         "budget": {
             "max_cost_usd": to_usd(solved.cap),
             "spent_usd": to_usd(solved.spent),
@@ -59,6 +61,9 @@ def solve_document(solved: Solved, text: str | None) -> dict[str, Any]:
             "seed": solved.lineage.seed,
             "gateway": __version__,
         },
+        "resumed_from": solved.resumed_from,
+        "replay_of": solved.replay_of,
+        "replayed_cost": None if solved.replay_of is None else _cost(solved, solved.replayed),
         "links": links(solved.id),
         "metadata": dict(solved.metadata),
     }
@@ -75,6 +80,10 @@ def shortage_document(shortage: ShortageFacts | None) -> dict[str, Any]:
             "needed_usd": to_usd(shortage.asked),
             "resets_at": shortage.resets_at_s,
         }
+    elif shortage.resets_at_s is not None:
+        document["resets_at"] = shortage.resets_at_s
+    if shortage.limit is not None:
+        document["limit"] = shortage.limit
     return document
 
 
@@ -87,8 +96,50 @@ def running_document(record: SolveRecord) -> dict[str, Any]:
         "completed_at": None,
         "status": "in_progress",
         "budget": {"max_cost_usd": to_usd(record.cap), "spent_usd": to_usd(record.posted)},
+        "resumed_from": record.resumed_from,
         "links": links(record.id),
     }
+
+
+def batch_document(batch: BatchRecord) -> dict[str, Any]:
+    """The batch object, in OpenAI's shape; money, and links in place of files, are ours."""
+    ended, self_link = _at(batch.ended_at), f"/v1/batches/{batch.id}"
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "endpoint": "/v1/solve",
+        "errors": None,
+        "input_file_id": None,
+        "output_file_id": None,
+        "error_file_id": None,
+        "completion_window": batch.window,
+        "status": batch.state,
+        "created_at": _at(batch.created_at),
+        "in_progress_at": _at(batch.created_at),
+        "expires_at": _at(batch.expires_at),
+        "finalizing_at": _at(batch.expired_at),
+        "completed_at": ended if batch.state == "completed" else None,
+        "failed_at": None,
+        "expired_at": ended if batch.state == "expired" else None,
+        "cancelling_at": _at(batch.cancelling_at),
+        "cancelled_at": ended if batch.state == "cancelled" else None,
+        "request_counts": {
+            "total": batch.total,
+            "completed": batch.completed,
+            "failed": batch.failed,
+        },
+        "budget": {
+            "max_cost_usd": to_usd(batch.cap),
+            "spent_usd": to_usd(batch.spent),
+            "held_usd": to_usd(batch.held),
+        },
+        "links": {"self": self_link, "output": f"{self_link}/output"},
+        "metadata": None,
+    }
+
+
+def _at(instant: datetime | None) -> int | None:
+    return None if instant is None else int(instant.timestamp())
 
 
 def candidates(calls: Sequence[CallRecord], texts: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -109,7 +160,8 @@ def candidates(calls: Sequence[CallRecord], texts: Mapping[str, str]) -> list[di
 def links(solve_id: str) -> dict[str, str]:
     """Where to read on."""
     solve = f"/v1/solves/{solve_id}"
-    return {"self": solve, "events": f"{solve}/events", "tree": f"{solve}/tree"}
+    parts = ("events", "tree", "receipt")
+    return {"self": solve} | {part: f"{solve}/{part}" for part in parts}
 
 
 def stored_text(texts: Mapping[str, str]) -> str | None:
@@ -155,6 +207,7 @@ def _search(facts: SearchFacts) -> dict[str, Any]:
         "best_node": facts.best_node,
         "best_score": facts.best_score,
         "calls": {"fresh": facts.fresh, "refine": facts.refine, "failed": facts.failed},
+        "resumed": facts.resumed,
     }
 
 
@@ -212,14 +265,13 @@ def _expert_usage(expert: str, calls: Sequence[CallLine]) -> dict[str, Any]:
     }
 
 
-def _cost(solved: Solved) -> dict[str, Any]:
-    calls = solved.calls
+def _cost(solved: Solved, calls: Sequence[CallLine]) -> dict[str, Any]:
     gate = [line for line in calls if line.op == "gate.second"]
     judged = [line for line in calls if JUDGE_MARK in line.op]
     made = [line for line in calls if line not in gate and line not in judged]
     wasted = [line for line in calls if line.state != "ok"]
     return {
-        "total_usd": to_usd(solved.spent),
+        "total_usd": _sum(calls),
         "gate_usd": _sum(gate),
         "generation_usd": _sum(made),
         "evaluation_usd": _sum(judged),

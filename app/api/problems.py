@@ -4,7 +4,7 @@ A test fails when a `GatewayError` is missing here. A 2xx never carries an error
 exception never carries its text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,8 +16,12 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from app.api.present import shortage_document
+from app.api.quotas import quota_headers
 from app.db.engine import DatabaseUnavailable
 from app.db.migrate import SchemaBehind
+from app.dispatch.batches import BatchCancelled, BatchExpired, NoSuchBatch
+from app.dispatch.dispatcher import BackgroundFull
+from app.dispatch.turns import QueueFull
 from app.errors import GatewayError, InvalidRequest
 from app.ledger.refusals import (
     AlreadyAsked,
@@ -25,7 +29,9 @@ from app.ledger.refusals import (
     CancelAsked,
     ClaimLost,
     IdempotencyKeyReused,
+    LadderReached,
     LimitReached,
+    RateLimited,
 )
 from app.money import NanoUSD, to_usd
 from app.providers.completion import (
@@ -39,10 +45,12 @@ from app.search.trial import InvalidScore, UnknownTrial
 from app.settings import BadConfiguration
 from app.solve.archive import NoSuchSolve, ResultErased
 from app.solve.attempt import CallFailed, HandedOver
-from app.solve.background import BackgroundFull
 from app.solve.outcome import DeadlineWithoutAnswer, InternalError
 from app.solve.plan import ExpertNotAllowed
+from app.solve.replaying import NotReplayable
 from app.solve.report import shortage_of
+from app.solve.resuming import NotResumable, SolveInProgress
+from app.solve.retrace import ReplayDivergence
 from app.store.treelog import TreeLogFenced, TreeLogGap, TreeLogUnavailable
 from app.telemetry.logs import described
 from app.tenants.directory import Unauthenticated
@@ -65,6 +73,14 @@ class NotJson(GatewayError):
     """The body is of another media type."""
 
 
+class InvalidLines(GatewayError):
+    """Lines of a batch cannot be carried out as written: (field, message) of the first ones."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__(f"{faults[0][0]}: {faults[0][1]}")
+        self.faults = faults
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """How a class of refusal is told over HTTP."""
@@ -79,26 +95,37 @@ INTERNAL: Final = Problem(500, "internal", "The gateway failed", retryable=True)
 
 PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
     InvalidRequest: Problem(422, "validation", "The request is not valid"),
+    InvalidLines: Problem(422, "validation", "Lines of the batch are not valid"),
     Unauthenticated: Problem(401, "unauthenticated", "No valid key"),
     ExpertNotAllowed: Problem(403, "expert-not-allowed", "The expert is not allowed"),
     PolicyNotConfigured: Problem(
         503, "policy-not-configured", "The tenant's policy is not configured", retryable=True
     ),
     BudgetExceeded: Problem(402, "budget-exhausted", "The budget has no room"),
+    LadderReached: Problem(402, "budget-ladder", "So much is used that only single calls are run"),
     LimitReached: Problem(402, "budget-exhausted", "The request's own limit has no room"),
+    RateLimited: Problem(429, "rate-limited", "A limit is reached for now", retryable=True),
     Draining: Problem(503, "draining", "The process is about to end", retryable=True),
     BackgroundFull: Problem(
         429, "rate-limited", "Too many solves run in the background", retryable=True
     ),
+    QueueFull: Problem(429, "rate-limited", "Too many requests wait here", retryable=True),
     StillRunning: Problem(
         409, "idempotency-in-progress", "The same request is running", retryable=True
     ),
     AlreadyAsked: Problem(409, "idempotency-in-progress", "The same request was sent before"),
     IdempotencyKeyReused: Problem(422, "idempotency-key-reused", "The key was used before"),
+    SolveInProgress: Problem(409, "solve-in-progress", "The solve has not ended", retryable=True),
+    NotResumable: Problem(409, "not-resumable", "There is nothing to go on with"),
+    NotReplayable: Problem(409, "not-replayable", "There is nothing to repeat"),
+    ReplayDivergence: Problem(409, "replay-divergence", "The replay departs from the record"),
     NoSuchSolve: Problem(404, "not-found", "No such solve"),
+    NoSuchBatch: Problem(404, "not-found", "No such batch"),
+    BatchCancelled: Problem(409, "cancelled", "The batch was cancelled"),
+    BatchExpired: Problem(504, "batch-expired", "The batch's time was up"),
     ResultErased: Problem(410, "result-erased", "The texts were erased"),
     BodyTooLarge: Problem(413, "body-too-large", "The body is too large"),
-    NotJson: Problem(415, "unsupported-media-type", "The body must be JSON"),
+    NotJson: Problem(415, "unsupported-media-type", "The body is of another media type"),
     ProviderRefused: Problem(502, "upstream-invalid-response", "The provider refused"),
     ProviderUnavailable: Problem(
         503, "upstream-unavailable", "No provider answered", retryable=True
@@ -147,9 +174,13 @@ def respond(
     detail: str,
     *,
     spent: NanoUSD | None = None,
+    retry_after_s: int | None = None,
     **facts: object,
 ) -> JSONResponse:
-    """The problem as a response; `facts` are its extension members."""
+    """The problem as a response; `facts` are its extension members.
+
+    `retry_after_s` is told where waiting helps, RETRY_AFTER_S where nobody knows better.
+    """
     document: dict[str, Any] = {
         "type": f"urn:fathom:problem:{problem.code}",
         "title": problem.title,
@@ -164,7 +195,7 @@ def respond(
         document["spent_usd"] = to_usd(spent)
     headers = {"Cache-Control": "no-store"}
     if problem.status in {429, 503}:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+        headers["Retry-After"] = str(retry_after_s or RETRY_AFTER_S)
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(
@@ -178,7 +209,13 @@ async def on_refusal(request: Request, error: Exception) -> JSONResponse:
     facts = shortage_document(shortage_of(error))
     if isinstance(error, InvalidRequest):
         facts["errors"] = [{"field": error.field, "message": error.detail}]
-    return respond(request, problem_of(error), str(error), **facts)
+    if isinstance(error, InvalidLines):
+        facts["errors"] = [{"field": field, "message": said} for field, said in error.faults]
+    wait_s = error.retry_after_s if isinstance(error, QueueFull | RateLimited) else None
+    told = respond(request, problem_of(error), str(error), retry_after_s=wait_s, **facts)
+    if isinstance(error, BudgetExceeded | LadderReached | RateLimited):
+        told.headers.update(quota_headers(error.quotas))
+    return told
 
 
 async def on_invalid_body(request: Request, error: Exception) -> JSONResponse:

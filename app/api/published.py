@@ -29,6 +29,7 @@ class ProblemDocument(BaseModel):
     solve_id: str | None = Field(None, description="The solve that failed.")
     spent_usd: str | None = Field(None, description="What that solve cost.")
     scope: str | None = Field(None, description="The budget or bound that has no room.")
+    limit: str | None = Field(None, description="The count that is reached.")
     remaining_usd: str | None = Field(None, description="What that budget has left.")
     needed_usd: str | None = None
     resets_at: int | None = Field(None, description="Unix time at which it starts anew.")

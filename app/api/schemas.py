@@ -5,7 +5,7 @@ Unknown fields are errors, so that a misspelt budget is refused and not ignored.
 
 import re
 import secrets
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +14,7 @@ from app.evaluators.specs import EVALUATORS_MAX, Combine, EvaluatorSpec, PanelSp
 from app.gate.gate import SecondOpinion
 from app.money import NanoUSD, from_usd
 from app.search.settings import Algorithm
+from app.solve.notify import EVENT
 from app.solve.request import (
     GateOptions,
     Limits,
@@ -22,11 +23,15 @@ from app.solve.request import (
     SearchOptions,
     SolveRequest,
     Turn,
+    Webhook,
 )
 
 SEED_MAX = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly."""
 
+
+SolveEvent = Literal["solve.completed", "solve.incomplete", "solve.failed", "solve.cancelled"]
+EVENTS: Final[tuple[SolveEvent, ...]] = get_args(SolveEvent)
 
 ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """As JSON writes it; an escaped backslash before it makes it six ordinary characters."""
@@ -45,6 +50,12 @@ def _positive_usd(text: str) -> str:
 def _usd(text: str) -> str:
     if from_usd(text) < 0:
         raise ValueError("must not be negative")
+    return text
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable")
     return text
 
 
@@ -135,6 +146,38 @@ class BudgetBody(_Body):
     deadline_ms: Annotated[int, Field(ge=1, le=600_000)] | None = None
     on_exhausted: OnExhausted = OnExhausted.RETURN_BEST
 
+    def limits(self) -> Limits:
+        """The same, in the words of the core."""
+        return Limits(
+            max_cost=_nano(self.max_cost_usd),
+            max_total_tokens=self.max_total_tokens,
+            max_calls=self.max_calls,
+            deadline_ms=self.deadline_ms,
+            on_exhausted=self.on_exhausted,
+        )
+
+
+class WebhookBody(_Body):
+    """Where to tell that the solve has ended: its id, status and cost, and never a text.
+
+    The request is signed by the Standard Webhooks specification, with a secret that your operator
+    gives you, and sent until it is answered with 2xx, for about a day. It may come twice: the
+    header `webhook-id` tells.
+    """
+
+    url: Annotated[str, Field(min_length=1, max_length=2048)] = Field(
+        description="A public https:// address at port 443.",
+        examples=["https://hooks.example.com/fathom"],
+    )
+    events: Annotated[list[SolveEvent], Field(min_length=1, max_length=4)] = Field(
+        default_factory=lambda: list(EVENTS), description="Of which ends to tell. Default: any."
+    )
+
+    def webhook(self) -> Webhook:
+        """The same, in the words of the core."""
+        ends = dict.fromkeys(event.removeprefix(EVENT) for event in self.events)
+        return Webhook(self.url, tuple(ends))
+
 
 class AnswerBody(_Body):
     """How the answer is found in the text."""
@@ -142,8 +185,10 @@ class AnswerBody(_Body):
     extract: Extract | None = None
 
 
+Session = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 
 
 class SolveBody(_Body):
@@ -183,11 +228,15 @@ class SolveBody(_Body):
         description="Answer at once with 202 and where to read the solve, and run it whether or "
         "not you stay connected. Needs an `Idempotency-Key`.",
     )
+    webhook: WebhookBody | None = None
     include: list[Literal["candidates"]] = Field(default_factory=list[Literal["candidates"]])
     answer: AnswerBody = Field(default_factory=AnswerBody)
-    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = Field(
-        default_factory=dict[MetadataKey, MetadataValue]
+    session: Session | None = Field(
+        None,
+        description="Your name for solves that belong together: they share one cap, where your "
+        "operator has set one for each session.",
     )
+    metadata: Metadata = Field(default_factory=dict[MetadataKey, MetadataValue])
 
     @model_validator(mode="after")
     def _can_be_kept(self) -> Self:
@@ -220,12 +269,14 @@ class SolveBody(_Body):
             gate=self._gate(),
             search=SearchOptions() if self.search is None else self.search.options(),
             panel=self._panel(),
-            limits=self._limits(),
+            limits=self.budget.limits(),
             max_output_tokens=self.max_output_tokens,
             temperature=self.temperature,
             extract=self.answer.extract,
             store=self.store,
             background=self.background,
+            session=self.session,
+            webhook=None if self.webhook is None else self.webhook.webhook(),
             metadata=self.metadata,
         )
 
@@ -243,15 +294,6 @@ class SolveBody(_Body):
         if not self.evaluators:
             return None
         return PanelSpec(evaluators=tuple(self.evaluators), combine=self.combine)
-
-    def _limits(self) -> Limits:
-        return Limits(
-            max_cost=_nano(self.budget.max_cost_usd),
-            max_total_tokens=self.budget.max_total_tokens,
-            max_calls=self.budget.max_calls,
-            deadline_ms=self.budget.deadline_ms,
-            on_exhausted=self.budget.on_exhausted,
-        )
 
 
 def _nano(text: str | None) -> NanoUSD | None:

@@ -6,11 +6,14 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
+from app.accounts import Scope, account_of
 from app.api.auth import Authenticated
 from app.api.published import REFUSALS
+from app.api.schemas import Session
 from app.api.state import services
 from app.errors import InvalidRequest
-from app.ledger.budgets import Account, BudgetStatus
+from app.ledger.levels import BudgetStatus
+from app.ledger.quotas import Quota
 from app.ledger.usage import GroupBy, UsageRow
 from app.money import NanoUSD, to_usd
 
@@ -21,11 +24,21 @@ WINDOW: Final = timedelta(days=30)
 
 
 @router.get("/budgets", summary="Read the budgets of this key")
-async def read_budgets(request: Request, tenant: Authenticated) -> JSONResponse:
-    """Every level that a solve of this key has to fit, in its current period."""
-    account = Account(tenant.id, tenant.key_id, tenant.project_id)
-    levels = await services(request).ledger.budgets(account)
-    document = {"object": "list", "data": [_budget(level) for level in levels]}
+async def read_budgets(
+    request: Request,
+    tenant: Authenticated,
+    session: Annotated[Session | None, Query(description="That a solve would name.")] = None,
+) -> JSONResponse:
+    """Every level that a solve of this key has to fit, in its current period.
+
+    Of an organisation only what is left is shown: the rest would tell of its other tenants.
+    """
+    account, ledger = account_of(tenant, session=session), services(request).ledger
+    document = {
+        "object": "list",
+        "data": [_budget(level) for level in await ledger.budgets(account)],
+        "limits": [_limit(quota) for quota in await ledger.limits(account)],
+    }
     return JSONResponse(document, headers=NO_STORE)
 
 
@@ -38,8 +51,8 @@ async def read_usage(
     end: Annotated[datetime | None, Query(description="Excluded; default: now.")] = None,
 ) -> JSONResponse:
     """Calls, tokens and dollars of the tenant in a span of time, by group, dearest first."""
-    until = datetime.now(UTC) if end is None else _aware("end", end)
-    since = until - WINDOW if start is None else _aware("start", start)
+    until = datetime.now(UTC) if end is None else aware("end", end)
+    since = until - WINDOW if start is None else aware("start", start)
     rows = await services(request).usage.report(
         tenant.id, group_by=group_by, start=since, end=until
     )
@@ -55,15 +68,27 @@ async def read_usage(
 
 
 def _budget(level: BudgetStatus) -> dict[str, Any]:
+    is_shared = level.scope == Scope.ORG
     return {
         "scope": level.scope,
         "period": level.period,
         "timezone": level.timezone,
-        "limit_usd": to_usd(level.limit),
-        "spent_usd": to_usd(level.posted),
-        "held_usd": to_usd(level.reserved),
+        "limit_usd": None if is_shared else to_usd(level.limit),
+        "spent_usd": None if is_shared else to_usd(level.posted),
+        "held_usd": None if is_shared else to_usd(level.reserved),
         "remaining_usd": to_usd(level.available),
         "resets_at": level.resets_at_s,
+    }
+
+
+def _limit(quota: Quota) -> dict[str, Any]:
+    return {
+        "scope": quota.scope,
+        "unit": quota.unit,
+        "period": quota.period,
+        "limit": quota.limit,
+        "remaining": quota.left,
+        "resets_at": quota.ends_at_s,
     }
 
 
@@ -79,7 +104,8 @@ def _usage(row: UsageRow) -> dict[str, Any]:
     }
 
 
-def _aware(name: str, instant: datetime) -> datetime:
+def aware(name: str, instant: datetime) -> datetime:
+    """The instant of a parameter. Raises InvalidRequest for one without a zone."""
     if instant.tzinfo is None:
         raise InvalidRequest(name, "add a zone, such as 2026-11-21T00:00:00Z")
     return instant

@@ -20,6 +20,7 @@ def tree_document(solve_id: str, nodes: Sequence[TreeNode]) -> dict[str, Any]:
                 "parent": node.parent,
                 "depth": node.depth,
                 "op": node.op,
+                "inherited_from": node.inherited_from,
                 "expert": node.expert,
                 "score": node.score,
                 "cost_usd": to_usd(node.cost),

@@ -61,7 +61,7 @@ async def test_examples_of_the_request_are_valid_and_run(sqlite_url: str) -> Non
     async with fathom(sqlite_url, reply("391")) as running:
         document = await _document(running)
         schema = _request_schema(document)
-        examples: list[Json] = _resolve(document, schema["$ref"])["examples"]
+        examples: list[Json] = _resolve(document, schema["anyOf"][0]["$ref"])["examples"]
         assert examples
         for example in examples:
             jsonschema_rs.validator_for(schema).validate(example)
@@ -84,6 +84,7 @@ BODIES: list[tuple[Json, bool]] = [
     ({"input": "a", "search": {"max_nodes": 1_000}}, False),
     ({"input": "a", "evaluators": [{"type": "exact", "config": {"expected": "b"}}]}, True),
     ({"input": "a", "evaluators": [{"type": "exact", "config": {}}]}, False),
+    ({"replay_of": "slv_1", "input": "a"}, False),
 ]
 
 
@@ -109,6 +110,8 @@ async def test_document_is_openapi_and_lists_every_route(sqlite_url: str) -> Non
             "/v1/solve/estimate",
             "/v1/solves/{solve_id}",
             "/v1/solves/{solve_id}/tree",
+            "/v1/solves/{solve_id}/resume",
+            "/v1/solves",
         }
         operations = [
             o["operationId"] for path in document["paths"].values() for o in path.values()

@@ -5,10 +5,19 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from app.accounts import Allowance, Scope, open_key, open_project, open_tenant, set_budget
+from app.accounts import (
+    Allowance,
+    Scope,
+    bind_cost_center,
+    open_key,
+    open_org,
+    open_project,
+    open_tenant,
+    set_budget,
+)
 from app.ids import uuid7
 from app.ledger.periods import Period
-from app.money import from_usd, to_usd
+from app.money import NanoUSD, from_usd, to_usd
 from app.providers.scripted import reply
 from tests.gateway import Fathom, cost, fathom
 
@@ -67,6 +76,59 @@ async def test_budgets_show_every_period_of_a_level(database_url: str) -> None:
             assert (level["resets_at"] is None) is (level["period"] == "total")
 
 
+async def test_an_organisation_is_shown_by_what_it_has_left(database_url: str) -> None:
+    """Its limit and what it spent would tell of its other tenants."""
+    async with fathom(database_url, ANSWER) as gateway:
+        database = gateway.gateway.database
+        await open_org(database, name="group", allowance=Allowance(from_usd("3"), Period.TOTAL))
+        keys = [
+            (
+                await open_tenant(
+                    database, name=name, policy="default", allowance=PLENTY, org="group"
+                )
+            ).key
+            for name in ("one", "other")
+        ]
+        assert (await _solve(gateway, keys[0])).status_code == 200
+        read = await gateway.client.get("/v1/budgets", headers=_bearer(keys[1]))
+        levels = {level["scope"]: level for level in read.json()["data"]}
+        assert list(levels) == ["org", "tenant", "key"]
+        assert levels["org"]["remaining_usd"] == to_usd(NanoUSD(from_usd("3") - cost(10, 5)))
+        shown = [levels["org"][name] for name in ("limit_usd", "spent_usd", "held_usd")]
+        assert shown == [None] * 3
+        assert levels["tenant"]["spent_usd"] == "0.00"
+
+
+async def test_a_session_has_a_cap_of_its_own(database_url: str) -> None:
+    """402 names it; another session, and none, go on; what is left of it can be read."""
+    async with fathom(database_url, ANSWER) as gateway:
+        database, name = gateway.gateway.database, f"tenant-{uuid7().hex}"
+        made = await open_tenant(database, name=name, policy="default", allowance=PLENTY)
+        cap = Allowance(from_usd("0.011"), Period.TOTAL)
+        await set_budget(database, tenant=name, scope=Scope.SESSION, name=None, allowance=cap)
+        headers = _bearer(made.key)
+
+        async def ask(**more: str) -> httpx.Response:
+            body = {"input": "17 * 23?", "mode": "single", "seed": 1, "max_output_tokens": 1_000}
+            return await gateway.client.post("/v1/solve", json=body | more, headers=headers)
+
+        while (refused := await ask(session="chat 1")).status_code == 200:
+            assert len(gateway.ops()) < 300
+        assert (refused.status_code, refused.json()["scope"]) == (402, "session")
+        assert (await ask(session="chat 2")).status_code == 200
+        assert (await ask()).status_code == 200
+        read = await gateway.client.get(
+            "/v1/budgets", params={"session": "chat 1"}, headers=headers
+        )
+        (level,) = (level for level in read.json()["data"] if level["scope"] == "session")
+        assert level["remaining_usd"] == refused.json()["remaining_usd"]
+        assert level["resets_at"] is None
+        for unfit in ("", "x" * 129, "a\nb"):
+            assert (await ask(session=unfit)).status_code == 422
+            asked = gateway.client.get("/v1/budgets", params={"session": unfit}, headers=headers)
+            assert (await asked).status_code == 422
+
+
 async def test_a_project_without_room_refuses_what_tenant_and_key_would_allow(
     database_url: str,
 ) -> None:
@@ -109,7 +171,7 @@ async def test_a_raised_limit_admits_at_once_and_a_lowered_one_refuses(database_
         assert refused.json()["remaining_usd"] == "0.00"
 
 
-@pytest.mark.parametrize("group_by", ["expert", "model", "route", "project", "key"])
+@pytest.mark.parametrize("group_by", ["expert", "model", "route", "project", "key", "cost_center"])
 async def test_usage_adds_up_to_what_was_charged(database_url: str, group_by: str) -> None:
     """Whatever the groups, every call is in one of them."""
     async with fathom(database_url, ANSWER) as gateway:
@@ -145,3 +207,36 @@ async def test_a_question_that_makes_no_sense_is_refused(
     """An unknown group, no instant, an instant without a zone."""
     async with fathom(sqlite_url, ANSWER) as gateway:
         assert (await gateway.client.get("/v1/usage", params=query)).status_code == 422
+
+
+async def test_usage_is_grouped_by_the_cost_center_that_was_bound(database_url: str) -> None:
+    """The key's, else its project's, as it was when a solve opened; a request cannot choose one."""
+    async with fathom(database_url, ANSWER) as gateway:
+        database, name = gateway.gateway.database, f"tenant-{uuid7().hex}"
+        first = await open_tenant(database, name=name, policy="default", allowance=PLENTY)
+        await open_project(
+            database, tenant=name, name="web", allowance=PLENTY, cost_center="CC-web"
+        )
+        keys = [
+            await open_key(
+                database,
+                tenant=name,
+                project="web",
+                name="k",
+                allowance=PLENTY,
+                cost_center=center,
+            )
+            for center in (None, "CC-key")
+        ]
+        body = {"input": "2+2", "mode": "single", "metadata": {"cost_center": "CC-free"}}
+        for key in (first.key, keys[0].key, keys[1].key):
+            sent = await gateway.client.post("/v1/solve", json=body, headers=_bearer(key))
+            assert sent.status_code == 200, sent.text
+        await bind_cost_center(database, tenant=name, project="web", cost_center="CC-new")
+        await bind_cost_center(database, tenant=name, key=keys[1].key_id, cost_center=None)
+        assert (await _solve(gateway, keys[1].key)).status_code == 200
+        read = await gateway.client.get(
+            "/v1/usage", params={"group_by": "cost_center"}, headers=_bearer(first.key)
+        )
+        groups = {row["group"]: row["cost_usd"] for row in read.json()["data"]}
+        assert groups == dict.fromkeys((None, "CC-web", "CC-key", "CC-new"), ONE_CALL_USD)

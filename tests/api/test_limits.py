@@ -1,0 +1,84 @@
+"""Limits of requests, tokens and solves at once, as a caller meets them."""
+
+import asyncio
+
+from app.accounts import Allowance, Scope, open_tenant, set_limits
+from app.ids import uuid7
+from app.ledger.periods import Period
+from app.ledger.quotas import Unit
+from app.money import from_usd
+from app.providers.completion import Completion, CompletionRequest
+from app.providers.scripted import reply
+from tests.gateway import Fathom, exact, fathom
+
+ANSWER = reply("391", input_tokens=10, output_tokens=5)
+WRONG = reply("392", input_tokens=10, output_tokens=5)
+PLENTY = Allowance(from_usd("100"), Period.TOTAL)
+
+
+async def limited(gateway: Fathom, unit: Unit, most: int) -> None:
+    """The client's key is from now on that of a tenant with a limit."""
+    database, name = gateway.gateway.database, f"tenant-{uuid7().hex}"
+    made = await open_tenant(database, name=name, policy="default", allowance=PLENTY)
+    await set_limits(database, tenant=name, scope=Scope.TENANT, name=None, limits={unit: most})
+    gateway.client.headers["Authorization"] = f"Bearer {made.key}"
+
+
+async def test_solves_beyond_the_limit_at_once_are_sent_away(database_url: str) -> None:
+    """429 says which limit, and when to come again; one that ends makes room."""
+    until, arrived = asyncio.Event(), asyncio.Queue[str]()
+
+    async def slow(request: CompletionRequest) -> Completion:
+        arrived.put_nowait(request.op)
+        await until.wait()
+        return ANSWER
+
+    async with fathom(database_url, slow) as gateway:
+        await limited(gateway, Unit.CONCURRENT, 2)
+        running = [asyncio.create_task(gateway.solve(mode="single")) for _ in range(2)]
+        for _ in running:
+            await arrived.get()
+        refused = await gateway.solve(mode="single")
+        problem = refused.json()
+        assert (refused.status_code, problem["code"]) == (429, "rate-limited")
+        assert (problem["scope"], problem["limit"]) == ("tenant", "concurrency")
+        assert problem["retryable"] is True
+        assert refused.headers["Retry-After"] == "1"
+        assert refused.headers["RateLimit"] == '"tenant-concurrent-requests-now";r=0'
+        assert (
+            refused.headers["RateLimit-Policy"]
+            == '"tenant-concurrent-requests-now";q=2;qu="concurrent-requests"'
+        )
+        until.set()
+        assert [(await one).status_code for one in running] == [200, 200]
+        assert (await gateway.solve(mode="single")).status_code == 200
+
+
+async def test_request_whose_tokens_do_not_fit_is_sent_away(database_url: str) -> None:
+    """Whatever its mode, before any call; an answer tells what is left."""
+    async with fathom(database_url, ANSWER) as gateway:
+        await limited(gateway, Unit.TOKENS, 500)
+        for body in ({"mode": "single"}, {}, exact("391") | {"mode": "search"}):
+            refused = await gateway.solve(body)
+            assert (refused.status_code, refused.json()["limit"]) == (429, "tokens_per_minute")
+            assert 1 <= int(refused.headers["Retry-After"]) <= 60
+        assert gateway.ops() == []
+        answered = await gateway.solve(mode="single", max_output_tokens=100)
+        assert answered.status_code == 200
+        policy = answered.headers["RateLimit-Policy"]
+        assert '"tenant-tokens-minute";q=500;qu="tokens";w=60' in policy
+        read = (await gateway.client.get("/v1/budgets")).json()
+        (limit,) = read["limits"]
+        assert (limit["unit"], limit["limit"]) == ("tokens", 500)
+
+
+async def test_search_ends_with_its_best_where_no_tokens_are_left(database_url: str) -> None:
+    """It was admitted; what it has paid for is returned."""
+    async with fathom(database_url, WRONG) as gateway:
+        await limited(gateway, Unit.TOKENS, 4_000)
+        body = exact("391") | {"mode": "search", "search": {"concurrency": 1, "max_nodes": 9}}
+        solved = await gateway.solved(body)
+        assert solved["status"] == "incomplete"
+        assert solved["incomplete_details"] == {"reason": "budget_exhausted"}
+        assert solved["budget"]["limited_by"] == "tokens_per_minute"
+        assert 1 <= len(gateway.ops()) < 9
