@@ -115,6 +115,7 @@ def make_policy(name: str, config: PolicyConfig) -> Policy:
         search_cap=config.search_cap_usd,
         deadline_s=config.deadline_s,
         concurrency=config.concurrency,
+        texts_days=config.texts_days,
     )
 
 

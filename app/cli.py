@@ -11,7 +11,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from app import __version__, operate, server
+from app import __version__, bounds, finance, judging, operate, reconcile, server, telling
 from app.db import migrate
 from app.demo import WIDTH, run_demo
 from app.errors import GatewayError, InvalidRequest
@@ -21,11 +21,22 @@ from app.telemetry import logs
 app = typer.Typer(help="An inference gateway that decides how deep to think.", no_args_is_help=True)
 database_commands = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(database_commands, name="db")
+app.add_typer(bounds.orgs, name="orgs")
 app.add_typer(operate.tenants, name="tenants")
 app.add_typer(operate.projects, name="projects")
 app.add_typer(operate.keys, name="keys")
-app.add_typer(operate.budgets, name="budgets")
+app.add_typer(bounds.budgets, name="budgets")
+app.add_typer(telling.webhooks, name="webhooks")
+app.add_typer(bounds.limits, name="limits")
+app.add_typer(judging.judgements, name="eval")
 app.command()(operate.check)
+app.command()(operate.erase)
+app.command()(finance.refund)
+app.command()(finance.adjust)
+app.command()(finance.statement)
+app.command()(finance.export)
+app.command()(reconcile.reconcile)
+app.command("cost-center")(finance.bind)
 
 SOLVE_TIMEOUT_S: Final = 600.0
 

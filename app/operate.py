@@ -1,4 +1,4 @@
-"""The operator's commands: tenants, projects, keys, budgets, and the check of the books."""
+"""The operator's commands: tenants, projects, keys, erasing texts, and the check of the books."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,21 +11,21 @@ from rich.console import Console
 from rich.table import Table
 
 from app import wiring
-from app.accounts import Allowance, Scope, open_key, open_project, open_tenant, set_budget
+from app.accounts import Allowance, open_key, open_project, open_tenant
 from app.db.engine import Database, WriteTx
 from app.errors import InvalidRequest
-from app.ids import KeyId
-from app.ledger.budgets import current_levels
+from app.ids import KeyId, SolveId
 from app.ledger.invariants import check as check_books
 from app.ledger.periods import Period
-from app.money import NanoUSD, from_usd, to_usd
+from app.money import NanoUSD, from_usd
 from app.settings import read_config, read_settings
+from app.solve.erasure import erase as erase_texts
+from app.solve.erasure import erase_tenant
 from app.tenants.directory import find_tenant, listed_keys, listed_tenants, revoke_key
 
 tenants = typer.Typer(help="Tenants.", no_args_is_help=True)
 projects = typer.Typer(help="Projects of a tenant.", no_args_is_help=True)
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
-budgets = typer.Typer(help="What may be spent.", no_args_is_help=True)
 
 T = TypeVar("T")
 
@@ -35,6 +35,7 @@ WIDTH: Final = 160
 TenantName = Annotated[str, typer.Argument(help="The tenant's name.")]
 LimitUsd = Annotated[str, typer.Option(help="Dollars a period.")]
 PeriodOption = Annotated[Period, typer.Option(help="How often the budget starts anew.")]
+CenterOption = Annotated[str | None, typer.Option(help="Where your books put what it spends.")]
 TimezoneOption = Annotated[str, typer.Option(help="IANA time zone of the period.")]
 
 
@@ -46,14 +47,16 @@ def create_tenant(
     period: PeriodOption = Period.DAY,
     timezone: TimezoneOption = "UTC",
     policy: Annotated[str, typer.Option(help="A policy of the configuration.")] = "default",
+    org: Annotated[str | None, typer.Option(help="The organisation it belongs to.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file; FATHOM_CONFIG.")] = None,
 ) -> None:
     """Make a tenant with a budget and a first key, which is shown once."""
     _check_policy(policy, config or read_settings().config)
-    allowance = Allowance(_dollars(limit_usd), period, timezone)
+    allowance = Allowance(dollars(limit_usd), period, timezone)
 
     async def work(database: Database) -> str:
-        return (await open_tenant(database, name=name, policy=policy, allowance=allowance)).key
+        made = await open_tenant(database, name=name, policy=policy, allowance=allowance, org=org)
+        return made.key
 
     typer.echo(on_database(work))
 
@@ -64,7 +67,7 @@ def list_tenants() -> None:
 
     async def work(database: Database) -> None:
         async with database.read() as tx:
-            _print(("id", "name", "policy"), await listed_tenants(tx))
+            print_table(("id", "name", "policy"), await listed_tenants(tx))
 
     on_database(work)
 
@@ -77,11 +80,14 @@ def create_project(
     limit_usd: LimitUsd = "10",
     period: PeriodOption = Period.DAY,
     timezone: TimezoneOption = "UTC",
+    cost_center: CenterOption = None,
 ) -> None:
     """Make a project with a budget within its tenant's."""
-    allowance = Allowance(_dollars(limit_usd), period, timezone)
+    allowance = Allowance(dollars(limit_usd), period, timezone)
     on_database(
-        lambda database: open_project(database, tenant=tenant, name=name, allowance=allowance)
+        lambda database: open_project(
+            database, tenant=tenant, name=name, allowance=allowance, cost_center=cost_center
+        )
     )
 
 
@@ -94,13 +100,19 @@ def create_key(
     limit_usd: LimitUsd = "10",
     period: PeriodOption = Period.DAY,
     timezone: TimezoneOption = "UTC",
+    cost_center: CenterOption = None,
 ) -> None:
     """Make another key of a tenant; it is shown once."""
-    allowance = Allowance(_dollars(limit_usd), period, timezone)
+    allowance = Allowance(dollars(limit_usd), period, timezone)
 
     async def work(database: Database) -> str:
         made = await open_key(
-            database, tenant=tenant, project=project, name=name, allowance=allowance
+            database,
+            tenant=tenant,
+            project=project,
+            name=name,
+            allowance=allowance,
+            cost_center=cost_center,
         )
         return made.key
 
@@ -120,7 +132,7 @@ def list_keys(tenant: TenantName) -> None:
         shown = [
             (key, name, project, "revoked" if ended else "") for key, name, project, ended in rows
         ]
-        _print(("id", "name", "project", ""), shown)
+        print_table(("id", "name", "project", ""), shown)
 
     on_database(work)
 
@@ -138,49 +150,28 @@ def revoke(key: Annotated[str, typer.Argument(help="The key's public id.")]) -> 
     on_database(work)
 
 
-@budgets.command("set")
-def change_budget(
-    tenant: TenantName,
+def erase(
+    solve: Annotated[str | None, typer.Argument(help="A solve's id.")] = None,
     *,
-    limit_usd: Annotated[str, typer.Option(help="Dollars a period.")],
-    period: PeriodOption = Period.DAY,
-    timezone: TimezoneOption = "UTC",
-    scope: Annotated[Scope, typer.Option(help="Whose spending it bounds.")] = Scope.TENANT,
-    name: Annotated[str | None, typer.Option(help="The project's name or the key's id.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Every ended solve of this tenant.")] = None,
 ) -> None:
-    """Set a limit; one for another kind of period stands beside those there are."""
-    allowance = Allowance(_dollars(limit_usd), period, timezone)
-    on_database(
-        lambda database: set_budget(
-            database, tenant=tenant, scope=scope, name=name, allowance=allowance
-        )
-    )
+    """Erase what was asked and answered, for good; what it cost stays on record."""
+    if (solve is None) is (tenant is None):
+        raise InvalidRequest("erase", "name a solve, or --tenant and its name")
 
-
-@budgets.command("list")
-def list_budgets(tenant: TenantName) -> None:
-    """Every budget of a tenant in its current period: limit, spent, held, left."""
-
-    async def work(database: Database) -> None:
+    async def work(database: Database) -> int:
+        if solve is not None:
+            found = await erase_texts(database, [SolveId(solve)])
+            if not found:
+                raise InvalidRequest("solve", f"there is no solve {solve!r} that has ended")
+            return found
         async with database.read() as tx:
-            tenant_id = await find_tenant(tx, tenant)
-            if tenant_id is None:
-                raise InvalidRequest("tenant", f"there is no tenant called {tenant!r}")
-            levels = await current_levels(tx, tenant_id)
-        rows = [
-            (
-                level.scope,
-                level.scope_id,
-                level.period.value,
-                level.timezone,
-                *(f"${to_usd(amount)}" for amount in (level.limit, level.posted, level.reserved)),
-                f"${to_usd(level.available)}",
-            )
-            for level in levels
-        ]
-        _print(("scope", "id", "period", "zone", "limit", "spent", "held", "left"), rows)
+            tenant_id = await find_tenant(tx, tenant or "")
+        if tenant_id is None:
+            raise InvalidRequest("tenant", f"there is no tenant called {tenant!r}")
+        return await erase_tenant(database, tenant_id)
 
-    on_database(work)
+    typer.echo(f"erased the texts of {on_database(work)} solves")
 
 
 def check() -> None:
@@ -219,14 +210,16 @@ def _check_policy(name: str, config: Path | None) -> None:
         )
 
 
-def _dollars(text: str) -> NanoUSD:
+def dollars(text: str, *, option: str = "limit-usd") -> NanoUSD:
+    """An amount that was typed. Raises InvalidRequest, naming the option, for what is none."""
     try:
         return from_usd(text)
     except ValueError as error:
-        raise InvalidRequest("limit-usd", str(error)) from None
+        raise InvalidRequest(option, str(error)) from None
 
 
-def _print(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Show rows on the terminal."""
     table = Table(*columns, box=SIMPLE)
     for row in rows:
         table.add_row(*row)

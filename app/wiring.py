@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -12,29 +12,38 @@ from fakeredis import FakeAsyncRedis
 from redis.asyncio import ConnectionPool, Redis
 
 from app import __version__
-from app.api.state import Services
+from app.api.state import Operator, Services
 from app.catalogue import make_policy, open_provider, price_experts
 from app.db import migrate
 from app.db.engine import Database, DatabaseUnavailable
 from app.db.probe import database_trouble, schema_trouble
+from app.dispatching import Parts, dispatching, task_group
 from app.ids import uuid7
+from app.ledger.alerts import Alerts
+from app.ledger.books import Books
 from app.ledger.leases import Leases
 from app.ledger.ledger import Ledger
+from app.ledger.listing import Listing
 from app.ledger.records import Records
 from app.ledger.usage import Usage
+from app.notices.addresses import origin
+from app.notices.admission import Webhooks
+from app.notices.delivery import Delivery
+from app.notices.mail import Mailer, mail_server
+from app.notices.outbox import Outbox
+from app.notices.poster import Poster
 from app.providers.completion import Provider
-from app.settings import (
-    BadConfiguration,
-    GatewayConfig,
-    Settings,
-)
+from app.settings import BadConfiguration, GatewayConfig, Settings
 from app.solve.archive import Archive
-from app.solve.background import Background
 from app.solve.cancelling import Cancelling
+from app.solve.erasure import Erasure
 from app.solve.following import Following
 from app.solve.recover import Recovery
+from app.solve.replaying import Replaying
+from app.solve.resuming import Resuming
 from app.solve.running import Running
-from app.solve.solver import Bench, Solver
+from app.solve.solver import Solver
+from app.solve.start import Bench
 from app.solve.tally import Tally
 from app.solve.watch import Watch
 from app.store.probe import redis_trouble
@@ -78,67 +87,80 @@ async def open_gateway(
         stack.push_async_callback(database.aclose)
         redis = open_redis(settings.redis_url)
         stack.push_async_callback(redis.aclose)
-        reached = providers or {
-            name: open_provider(name, made) for name, made in config.providers.items()
-        }
-        for provider in reached.values():
-            stack.push_async_callback(provider.aclose)
+        reached = _reached(stack, config, providers)
         ledger, records, tree_log = Ledger(database), Records(database), TreeLog(redis)
-        bench = await make_bench(config, ledger, reached)
-        metrics = make_metrics(settings, config)
+        metrics, running, replica = make_metrics(settings, config), Running(), _replica()
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
-        replica, running = _replica(), Running()
         solver = Solver(
             ledger=ledger,
             records=records,
             tree_log=tree_log,
-            bench=bench,
+            bench=await make_bench(config, ledger, reached),
             tally=Tally(metrics),
             running=running,
             owner=replica,
         )
-        # A connection of its own: a replica under load must not look dead for want of one.
-        beats = Database(settings.database_url, connections=1)
-        stack.push_async_callback(beats.aclose)
-        leases = Leases(beats, replica=replica, lease_s=settings.lease_s)
-        recovery = Recovery(solver=solver, leases=leases, running=running, drain=drain)
-        await stack.enter_async_context(_recovering(recovery, leases))
-        archive = Archive(records=records, tree_log=tree_log)
+        await stack.enter_async_context(_recovering(solver, running, drain, replica, settings))
+        await stack.enter_async_context(_sweeping(settings, database, metrics, drain))
+        archive, directory = Archive(records=records, tree_log=tree_log), Directory(database)
+        parts = Parts(database, ledger, records, directory, solver, running, drain, replica)
+        opening = dispatching(parts, settings, config, metrics)
+        dispatchers = await stack.enter_async_context(opening)
         services = Services(
-            directory=Directory(database),
+            directory=directory,
             solver=solver,
-            background=await stack.enter_async_context(_in_background(solver, settings)),
+            inline=dispatchers.inline,
+            background=dispatchers.background,
+            batches=dispatchers.batches,
             cancelling=Cancelling(ledger=ledger, archive=archive, running=running),
             archive=archive,
+            webhooks=Webhooks(database, allowed=allowed_origins(settings)),
+            resuming=Resuming(archive=archive, ledger=ledger, records=records),
+            replaying=Replaying(archive=archive, ledger=ledger, records=records, solver=solver),
+            listing=Listing(database),
             following=Following(have_ended=records.have_ended, tree_log=tree_log, drain=drain),
             readiness=make_readiness(database, redis, drain),
             metrics=metrics,
             ledger=ledger,
             usage=Usage(database),
+            books=Books.of(database),
+            operator=_operator(settings, database),
         )
         yield Gateway(database, ledger, records, services)
 
 
+def _reached(
+    stack: AsyncExitStack, config: GatewayConfig, providers: Mapping[str, Provider] | None
+) -> Mapping[str, Provider]:
+    """The providers, which are closed with the stack; the configuration's where none are given."""
+    reached = providers or {
+        name: open_provider(name, made) for name, made in config.providers.items()
+    }
+    for provider in reached.values():
+        stack.push_async_callback(provider.aclose)
+    return reached
+
+
 @asynccontextmanager
-async def _recovering(recovery: Recovery, leases: Leases) -> AsyncGenerator[None]:
+async def _recovering(
+    solver: Solver, running: Running, drain: Drain, replica: str, settings: Settings
+) -> AsyncGenerator[None]:
     """Keep the lease while the block runs, and give it up at its end."""
-    # Before anything is run in its name, a replica must be known to live.
-    await leases.beat()
-    async with _tasks() as tasks:
-        running = tasks.create_task(recovery.run())
-        yield
-        running.cancel()
-    with suppress(DatabaseUnavailable):
-        await leases.leave()
-
-
-@asynccontextmanager
-async def _in_background(solver: Solver, settings: Settings) -> AsyncGenerator[Background]:
-    """Runs solves in the background while the block runs, and hands over what is left of them."""
-    async with _tasks() as tasks:
-        background = Background(solver=solver, tasks=tasks, most=settings.background_max)
-        yield background
-        await background.hand_over(within_s=settings.lease_s)
+    # A connection of its own: a replica under load must not look dead for want of one.
+    beats = Database(settings.database_url, connections=1)
+    leases = Leases(beats, replica=replica, lease_s=settings.lease_s)
+    recovery = Recovery(solver=solver, leases=leases, running=running, drain=drain)
+    try:
+        # Before anything is run in its name, a replica must be known to live.
+        await leases.beat()
+        async with task_group() as tasks:
+            keeping = tasks.create_task(recovery.run())
+            yield
+            keeping.cancel()
+        with suppress(DatabaseUnavailable):
+            await leases.leave()
+    finally:
+        await beats.aclose()
 
 
 @asynccontextmanager
@@ -147,7 +169,7 @@ async def _watching(watch: Watch) -> AsyncGenerator[None]:
     # Once before the first request, so that its tenant has a name.
     await watch.refresh()
     stop = asyncio.Event()
-    async with _tasks() as tasks:
+    async with task_group() as tasks:
         tasks.create_task(watch.run(stop))
         try:
             yield
@@ -156,15 +178,30 @@ async def _watching(watch: Watch) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def _tasks() -> AsyncGenerator[asyncio.TaskGroup]:
-    """A task group that raises a lone failure as itself, so that its block's is not wrapped."""
+async def _sweeping(
+    settings: Settings, database: Database, metrics: Metrics, drain: Drain
+) -> AsyncGenerator[None]:
+    """Look for what is to be told, deliver it, and erase old texts, while the block runs."""
+    poster, stop = Poster(allowed=allowed_origins(settings)), asyncio.Event()
+    delivery = Delivery(
+        database=database,
+        outbox=Outbox(database),
+        poster=poster,
+        mailer=make_mailer(settings),
+        metrics=metrics,
+        drain=drain,
+    )
     try:
-        async with asyncio.TaskGroup() as tasks:
-            yield tasks
-    except BaseExceptionGroup as failures:
-        if len(failures.exceptions) == 1:
-            raise failures.exceptions[0] from None
-        raise
+        async with task_group() as tasks:
+            tasks.create_task(delivery.run(stop))
+            tasks.create_task(Alerts(database=database, drain=drain).run(stop))
+            tasks.create_task(Erasure(database=database, drain=drain).run(stop))
+            try:
+                yield
+            finally:
+                stop.set()
+    finally:
+        await poster.aclose()
 
 
 async def make_bench(
@@ -176,6 +213,25 @@ async def make_bench(
         providers=providers,
         policies={name: make_policy(name, made) for name, made in config.policies.items()},
     )
+
+
+def allowed_origins(settings: Settings) -> Sequence[str]:
+    """The origins inside that tenants' webhooks may reach, because the operator says so."""
+    named = [url.strip() for url in settings.webhooks_allow.split(",") if url.strip()]
+    found = [origin(url) for url in named]
+    if None in found:
+        raise BadConfiguration("FATHOM_WEBHOOKS_ALLOW: origins such as http://10.1.2.3:9000")
+    return [known for known in found if known is not None]
+
+
+def make_mailer(settings: Settings) -> Mailer:
+    """Hands mail to the operator's server, where there is one."""
+    if settings.smtp_url is None:
+        return Mailer(None)
+    try:
+        return Mailer(mail_server(settings.smtp_url, sender=settings.smtp_from))
+    except ValueError:  # which may quote the password
+        raise BadConfiguration("FATHOM_SMTP_URL: smtp[s]://[user:password@]host[:port]") from None
 
 
 def make_metrics(settings: Settings, config: GatewayConfig) -> Metrics:
@@ -217,6 +273,11 @@ async def prepare_schema(url: str) -> None:
         await migrate.upgrade(url)
     else:
         await migrate.check(url)
+
+
+def _operator(settings: Settings, database: Database) -> Operator | None:
+    key = settings.admin_key
+    return None if key is None else Operator(key.get_secret_value(), database)
 
 
 def _replica() -> str:
