@@ -10,6 +10,9 @@ from typing import Final
 BENCHMARKS: Final = {
     "upstream": "CPU that one upstream call costs, by HTTP client",
     "overhead": "CPU and latency that governing adds to a passthrough (needs PostgreSQL and Redis)",
+    "batches": "latency of those who wait beside a batch (needs PostgreSQL and Redis)",
+    "ledger": "holds a second of one hot tenant (needs PostgreSQL)",
+    "gate": "CPU of one decision of the learned gate",
     "search": "speed and quality of the search engine, beside its rivals (half an hour)",
 }
 

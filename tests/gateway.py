@@ -27,7 +27,7 @@ from app.ledger.tables import Budget, Call, Entry, Solve
 from app.money import NanoUSD, from_usd
 from app.providers.completion import CompletionRequest
 from app.providers.scripted import Answer, Script, ScriptedProvider
-from app.settings import GatewayConfig, Settings
+from app.settings import Dispatch, GatewayConfig, Settings
 from app.wiring import Gateway, open_gateway
 from tests.backends import Backends
 
@@ -193,11 +193,26 @@ async def fathom(
     config: GatewayConfig | None = None,
     redis_url: str | None = None,
     background_max: int = 64,
+    webhooks_allow: str = "",
+    solves_max: int = 256,
+    queue_max: int = 1024,
+    batch_max: int = 8,
+    dispatch: Dispatch = "inline",
 ) -> AsyncGenerator[Fathom]:
     """A gateway that answers by `script`, and a tenant with `allowance`."""
     provider = ScriptedProvider(script)
+    settings = Settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        background_max=background_max,
+        webhooks_allow=webhooks_allow,
+        solves_max=solves_max,
+        queue_max=queue_max,
+        batch_max=batch_max,
+        dispatch=dispatch,
+    )
     async with open_gateway(
-        Settings(database_url=database_url, redis_url=redis_url, background_max=background_max),
+        settings,
         scripted_config() if config is None else config,
         providers={"scripted": provider},
     ) as gateway:

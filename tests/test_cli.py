@@ -75,7 +75,23 @@ async def test_a_tenant_made_by_command_can_solve_by_command(
         (("tenants", "create", "acme", "--limit-usd", "ten"), "not a decimal amount"),
         (("tenants", "create", "acme", "--timezone", "Mars/Olympus"), "no time zone"),
         (("keys", "revoke", "key1"), "no key 'key1'"),
+        *(
+            (("budgets", "set", "a", "--limit-usd", "1", "--ladder", unfit), "ladder")
+            for unfit in ("0.9", "0.9:search", "x:single", "2:single", "0.90001:single")
+        ),
         (("budgets", "list", "nobody"), "no tenant called 'nobody'"),
+        (
+            ("budgets", "raise", "a", "--by-usd", "1", "--reason", "b", "--until", "2026-11-22"),
+            "add a zone",
+        ),
+        (("webhooks", "secret", "nobody"), "no tenant called 'nobody'"),
+        (("erase",), "name a solve, or --tenant"),
+        (("erase", "slv_1"), "no solve 'slv_1' that has ended"),
+        (("erase", "--tenant", "nobody"), "no tenant called 'nobody'"),
+        (("budgets", "alert", "nobody", "--at", "0.8"), "one of --webhook, --slack and --email"),
+        (("budgets", "alert", "nobody", "--at", "8", "--email", "a@b.c"), "a share of the limit"),
+        (("budgets", "alert", "nobody", "--at", "nan", "--email", "a@b.c"), "a share of the limit"),
+        (("budgets", "alert", "nobody", "--at", "0.8", "--email", "a@b.c"), "no tenant called"),
         (("solve", "2+2", "--url", "http://127.0.0.1:1"), "FATHOM_API_KEY"),
         (("serve", "--config", "nowhere.toml"), "nowhere.toml: cannot be read"),
         (
@@ -162,6 +178,33 @@ def test_operators_see_tenants_keys_and_budgets(sqlite_url: str) -> None:
     listed = fathom("budgets", "list", "acme")
     for part in ("$90.00", "$3.00", "$2.00", "month", "project", "week", "Europe/Berlin"):
         assert part in listed
+
+
+def test_operators_put_tenants_into_organisations(sqlite_url: str) -> None:
+    """By name, when the tenant is made or later; the organisation's budget is set like others."""
+
+    def fathom(*arguments: str) -> str:
+        done = _run(*arguments, FATHOM_DATABASE_URL=sqlite_url)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    fathom("orgs", "create", "group", "--limit-usd", "50", "--period", "month")
+    fathom("tenants", "create", "acme", "--org", "group")
+    fathom("tenants", "create", "beta")
+    fathom("orgs", "add", "group", "beta")
+    assert "acme, beta" in fathom("orgs", "list")
+    fathom("orgs", "remove", "acme")
+    assert "acme" not in fathom("orgs", "list")
+    fathom("budgets", "set", "group", "--scope", "org", "--limit-usd", "7", "--period", "hour")
+    fathom("budgets", "set", "acme", "--limit-usd", "9", "--ladder", "0.9:single")
+    fathom("limits", "set", "acme", "--concurrency", "2", "--requests-per-minute", "60")
+    fathom("limits", "clear", "acme")
+    listed = fathom("budgets", "list", "group", "--scope", "org")
+    more = ("--by-usd", "4", "--until", "2999-01-01T00:00Z", "--reason", "a launch")
+    fathom("budgets", "raise", "group", "--scope", "org", "--period", "month", *more)
+    assert "$54.00" in fathom("budgets", "list", "group", "--scope", "org")
+    assert "$50.00" in listed
+    assert "$7.00" in listed
 
 
 class _Elsewhere(BaseHTTPRequestHandler):

@@ -1,8 +1,9 @@
 """The service as it runs: `fathom serve` on real parts, its models behind real HTTP."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ import httpx
 from sqlalchemy import func, select
 
 from app.accounts import Allowance, NewAccount, open_tenant
+from app.db import migrate
 from app.db.engine import Database
 from app.ledger.invariants import check
 from app.ledger.periods import Period
@@ -19,10 +21,12 @@ from app.ledger.tables import Budget, Call
 from app.money import NanoUSD, from_usd
 from tests.backends import opened
 from tests.providers.upstream import KEY, MODEL, Asked, Upstream, completion, respond, upstream
+from tests.servers import own_postgresql, own_redis
 from tests.solve.serving import gateway_process
 
 PROBLEM: Final = "What is 17 * 23?"
 OUTPUT_TOKENS_MAX: Final = 500
+REPLICAS: Final = 4
 PRICE: Final = Price("upstream", MODEL, input=from_usd("1"), output=from_usd("10"))
 FIRST_CALL: Final = PRICE.worst_case(len(PROBLEM.encode()) + 16, OUTPUT_TOKENS_MAX)
 ACTUAL: Final = PRICE.cost(19, 10)
@@ -144,3 +148,62 @@ async def test_holds_are_small_so_that_worst_cases_lock_nobody_out(
         assert {solve.status_code for solve in solves} == {200}
         posted, reserved, cost = await _totals(running.database)
         assert (posted, reserved) == (cost, 0)
+
+
+async def test_a_budget_holds_over_four_replicas(tmp_path: Path) -> None:
+    """A thousand solves at once: never above the limit at a sample; all that was spent is posted.
+
+    Every replica admits some. The database is a real one of the test's own.
+    """
+    limit = NanoUSD(400 * FIRST_CALL)
+    async with own_postgresql() as postgresql, own_redis() as redis, AsyncExitStack() as stack:
+        await migrate.upgrade(postgresql.url)
+        models = await stack.enter_async_context(upstream(_answer))
+        database = await stack.enter_async_context(opened(postgresql.url))
+        config = tmp_path / "fathom.toml"
+        config.write_text(CONFIG.replace("BASE_URL", models.base_url))
+        allowance = Allowance(limit=limit, period=Period.TOTAL)
+        account = await open_tenant(database, name="acme", policy="default", allowance=allowance)
+        clients: list[httpx.AsyncClient] = []
+        for _ in range(REPLICAS):
+            started = gateway_process(
+                config,
+                database_url=postgresql.url,
+                redis_url=redis.url,
+                UPSTREAM_KEY=KEY,
+                lease_s=30,
+            )
+            _, address = await stack.enter_async_context(started)
+            client = httpx.AsyncClient(
+                base_url=address,
+                headers={"Authorization": f"Bearer {account.key}"},
+                timeout=120,
+                limits=httpx.Limits(max_connections=250),
+            )
+            clients.append(await stack.enter_async_context(client))
+        highest: list[int] = []
+        watching = asyncio.create_task(_watch(database, highest))
+        answers = await asyncio.gather(
+            *(
+                clients[number % REPLICAS].post(
+                    "/v1/solve", json={"input": PROBLEM, "mode": "single"}
+                )
+                for number in range(1_000)
+            )
+        )
+        watching.cancel()
+        codes = Counter(answer.status_code for answer in answers)
+        print(f"\n{dict(codes)}; {len(highest)} samples, up to {max(highest)} of {limit}")  # noqa: T201
+        assert codes.keys() <= {200, 402}
+        assert codes[200] >= 400
+        assert max(highest) <= limit
+        assert await _totals(database) == (codes[200] * ACTUAL, 0, codes[200] * ACTUAL)
+        assert [one.name for one in await check(database) if not one.holds] == []
+
+
+async def _watch(database: Database, highest: list[int]) -> None:
+    used = select(func.coalesce(func.max(Budget.posted + Budget.reserved), 0))
+    while True:
+        async with database.read() as tx:
+            highest.append((await tx.execute(used)).scalar_one())
+        await asyncio.sleep(0.01)

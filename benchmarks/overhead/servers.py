@@ -54,11 +54,12 @@ default_expert = "only"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A process that answers at `address`, for whoever sends `key`."""
+    """A process that answers at `address`, for whoever sends `key`; its database, if it has one."""
 
     address: str
     pid: int
     key: str = "sk-benchmark"
+    database_url: str = ""
 
     def cpu_s(self) -> float:
         """CPU seconds that the process has used, in user and system mode, in all its threads."""
@@ -67,9 +68,9 @@ class Server:
 
 
 @contextmanager
-def upstream() -> Generator[str]:
-    """The base URL of an upstream that costs nothing and takes no time."""
-    command = [sys.executable, "-m", "benchmarks.upstream.server"]
+def upstream(*, latency_s: float = 0.0) -> Generator[str]:
+    """The base URL of an upstream that costs nothing."""
+    command = [sys.executable, "-m", "benchmarks.upstream.server", str(latency_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
         try:
             assert process.stdout is not None
@@ -112,7 +113,7 @@ async def gateway(
             "UPSTREAM_KEY": "sk-benchmark",
         }
         async with _serving(serve, port, environment) as server:
-            yield Server(server.address, server.pid, key)
+            yield Server(server.address, server.pid, key, url)
 
 
 @asynccontextmanager

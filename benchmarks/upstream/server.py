@@ -1,9 +1,11 @@
-"""An upstream that costs nothing and takes no time: one recorded chat completion, over HTTP/1.1.
+"""An upstream that costs nothing: one recorded chat completion, over HTTP/1.1, at once or later.
 
-It runs in a process of its own, so that what it uses is not counted, and prints its port.
+It runs in a process of its own, so that what it uses is not counted, and prints its port. Its one
+argument is how many seconds an answer takes.
 """
 
 import asyncio
+import sys
 from typing import Final
 
 import httptools
@@ -24,7 +26,10 @@ REPLY: Final = (
 
 
 class Answer(asyncio.Protocol):
-    """One connection: REPLY to whatever is asked, as soon as it is asked completely."""
+    """One connection: REPLY to whatever is asked, so long after it is asked completely."""
+
+    def __init__(self, latency_s: float) -> None:
+        self._latency_s = latency_s
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Prepare for the first request."""
@@ -38,12 +43,18 @@ class Answer(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The request has ended."""
-        self._transport.write(REPLY)
+        if self._latency_s:
+            asyncio.get_running_loop().call_later(self._latency_s, self._transport.write, REPLY)
+        else:
+            self._transport.write(REPLY)
 
 
 async def main() -> None:
     """Serve until killed."""
-    server = await asyncio.get_running_loop().create_server(Answer, "127.0.0.1", 0)
+    latency_s = float(sys.argv[1]) if sys.argv[1:] else 0.0
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Answer(latency_s), "127.0.0.1", 0
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
