@@ -142,9 +142,10 @@ async def test_a_search_killed_half_way_goes_on_elsewhere(tmp_path: Path) -> Non
     ):
         asking = asyncio.create_task(search(client, 1, nodes=100, at_once=8))
         await running.until(Call.told_seq.is_not(None), at_least=50)
-        in_flight, asked = running.models.in_flight, len(running.models.asked)
-        spent = await _spent(running.database)
         kill_9(process)
+        # Of a process that is dead: while it lives, it goes on between any two looks.
+        in_flight = await running.count(Call.state == "intent")
+        asked, spent = len(running.models.asked), await _spent(running.database)
         with pytest.raises(httpx.TransportError):
             await asking
         claimed_s = await running.until(Solve.token == 2)

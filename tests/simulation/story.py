@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import random as global_random
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ class Report:
     solves: int
     replicas: int
     virtual_s: float
+    processor_s: float
+    """How long it took to tell, in seconds of one processor."""
 
 
 class Story:
@@ -80,6 +83,7 @@ class Story:
         self.loop = VirtualLoop(self.world.step)
         self.loop.set_exception_handler(self._unheard)
         self.world.now = self.loop.time
+        self._began_s = time.process_time()
         self.world.on_death, self.world.on_flush = self._died, self._flush
         self.store = Store(self.world, yard.books)
         self.store.allow(self._random.choice(LIMITS))
@@ -138,6 +142,7 @@ class Story:
             solves=next(self._ids) - 1,
             replicas=len(self._processes),
             virtual_s=self.loop.time() - START_S,
+            processor_s=time.process_time() - self._began_s,
         )
 
     def _start(self) -> None:

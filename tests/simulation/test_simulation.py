@@ -10,7 +10,7 @@ from tests.simulation.story import simulate
 from tests.simulation.summary import Summary
 from tests.simulation.yard import Yard
 
-BLOCKS = 20
+BLOCKS = 40
 SEEDS = 50
 """A block; `python -m tests.simulation` runs as many as there is time for."""
 
