@@ -4,27 +4,53 @@ import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypedDict
 
 from app.ledger.ledger import Ledger
 from app.ledger.price import Price
+from app.providers import anthropic, gemini, openai
 from app.providers.aiohttp_transport import AiohttpTransport
+from app.providers.anthropic import AnthropicProvider
 from app.providers.completion import Provider
-from app.providers.openai import OpenAIProvider, refuse_reserved
+from app.providers.gemini import GeminiProvider
+from app.providers.openai import OpenAIProvider
 from app.providers.recordings import BadRecordings, Recordings
 from app.providers.replay import ReplayProvider
 from app.settings import (
+    AnthropicProviderConfig,
     BadConfiguration,
     ExpertConfig,
     GatewayConfig,
+    GeminiProviderConfig,
     OpenAIProviderConfig,
     PolicyConfig,
     ProviderConfig,
     ReplayProviderConfig,
+    VendorConfig,
 )
 from app.tenants.policy import Expert, Policy
 
 PACKAGED: Final = "package:"
+
+REFUSE_RESERVED: Final = {
+    "openai": openai.refuse_reserved,
+    "anthropic": anthropic.refuse_reserved,
+    "gemini": gemini.refuse_reserved,
+}
+"""By the kind of an expert's provider; a recorded one is asked with no parameters."""
+
+
+class _Shared(TypedDict):
+    """What each vendor's provider is made of."""
+
+    name: str
+    base_url: str
+    api_key: str | None
+    transport: AiohttpTransport
+    connect_timeout_s: float
+    read_timeout_s: float
+    concurrency: int
+    parameters: Mapping[str, Any]
 
 
 def open_provider(name: str, config: ProviderConfig) -> Provider:
@@ -36,8 +62,8 @@ def open_provider(name: str, config: ProviderConfig) -> Provider:
         match config:
             case ReplayProviderConfig():
                 return _replay(config)
-            case OpenAIProviderConfig():
-                return _openai(name, config)
+            case vendor:
+                return _vendor(name, vendor)
     except (BadRecordings, OSError, ValueError) as error:
         raise BadConfiguration(f"providers.{name}: {error}") from None
 
@@ -49,8 +75,8 @@ def _replay(config: ReplayProviderConfig) -> Provider:
     return ReplayProvider(Recordings.load(path), latency_s=config.latency_s)
 
 
-def _openai(name: str, config: OpenAIProviderConfig) -> Provider:
-    return OpenAIProvider(
+def _vendor(name: str, config: VendorConfig) -> Provider:
+    shared = _Shared(
         name=name,
         base_url=config.base_url,
         api_key=_secret(config.api_key_env),
@@ -58,10 +84,19 @@ def _openai(name: str, config: OpenAIProviderConfig) -> Provider:
         connect_timeout_s=config.connect_timeout_s,
         read_timeout_s=config.read_timeout_s,
         concurrency=config.concurrency,
-        max_tokens_field=config.max_tokens_field,
-        seed_field=config.seed_field or None,
         parameters=config.parameters,
     )
+    match config:
+        case AnthropicProviderConfig():
+            return AnthropicProvider(**shared)
+        case GeminiProviderConfig():
+            return GeminiProvider(**shared)
+        case OpenAIProviderConfig():
+            return OpenAIProvider(
+                **shared,
+                max_tokens_field=config.max_tokens_field,
+                seed_field=config.seed_field or None,
+            )
 
 
 def _secret(variable: str | None) -> str | None:
@@ -74,10 +109,13 @@ def _secret(variable: str | None) -> str | None:
     return secret
 
 
-def make_expert(name: str, config: ExpertConfig) -> tuple[Expert, Price]:
-    """An expert and what its tokens cost. Raises BadConfiguration for a reserved parameter."""
+def make_expert(name: str, config: ExpertConfig, *, kind: str) -> tuple[Expert, Price]:
+    """An expert of a provider of that `kind`, and what its tokens cost.
+
+    Raises BadConfiguration for a reserved parameter.
+    """
     try:
-        refuse_reserved(config.parameters)
+        REFUSE_RESERVED.get(kind, openai.refuse_reserved)(config.parameters)
     except ValueError as error:
         raise BadConfiguration(f"experts.{name}: {error}") from None
     expert = Expert(
@@ -123,7 +161,10 @@ async def price_experts(
     config: GatewayConfig, ledger: Ledger
 ) -> Mapping[str, tuple[Expert, Price]]:
     """Every expert, its price on record before its first use."""
-    experts = {name: make_expert(name, made) for name, made in config.experts.items()}
+    experts = {
+        name: make_expert(name, made, kind=config.providers[made.provider].kind)
+        for name, made in config.experts.items()
+    }
     for _, price in experts.values():
         await ledger.register(price)
     return experts

@@ -117,23 +117,43 @@ class ReplayProviderConfig(_Section):
     latency_s: Annotated[float, Field(ge=0, le=60)] = 0.0
 
 
-class OpenAIProviderConfig(_Section):
-    """A server that speaks chat completions; its key is in the variable `api_key_env` names."""
+class _VendorConfig(_Section):
+    """A server that speaks a vendor's format; its key is in the variable `api_key_env` names."""
 
-    kind: Literal["openai"]
     base_url: str
     api_key_env: str | None = None
     connect_timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     read_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 600.0
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    seed_field: str = "seed"
     proxy: str | None = None
     ca_file: Path | None = None
     parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
 
 
-ProviderConfig = ReplayProviderConfig | OpenAIProviderConfig
+class OpenAIProviderConfig(_VendorConfig):
+    """A server that speaks chat completions."""
+
+    kind: Literal["openai"]
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    seed_field: str = "seed"
+
+
+class AnthropicProviderConfig(_VendorConfig):
+    """A server that speaks Anthropic's messages."""
+
+    kind: Literal["anthropic"]
+    base_url: str = "https://api.anthropic.com/v1"
+
+
+class GeminiProviderConfig(_VendorConfig):
+    """A server that speaks Google's generateContent."""
+
+    kind: Literal["gemini"]
+    base_url: str = "https://generativelanguage.googleapis.com/v1beta"
+
+
+VendorConfig = OpenAIProviderConfig | AnthropicProviderConfig | GeminiProviderConfig
+ProviderConfig = ReplayProviderConfig | VendorConfig
 
 
 class ExpertConfig(_Section):

@@ -70,7 +70,7 @@ MISTAKES = [
     ),
     pytest.param(
         GOOD.replace('kind = "openai"', 'kind = "openia"'),
-        ["providers.main", "'openia'", "'replay', 'openai'"],
+        ["providers.main", "'openia'", "'replay', 'openai', 'anthropic', 'gemini'"],
         id="an unknown kind of provider",
     ),
     pytest.param(
@@ -137,7 +137,29 @@ def test_a_parameter_that_the_gateway_sets_itself_is_refused(tmp_path: Path) -> 
     path = tmp_path / "fathom.toml"
     path.write_text(GOOD.replace('model = "m"', 'model = "m"\nparameters = { n = 5 }'))
     with pytest.raises(BadConfiguration, match=r"experts\.fast: .*n\b"):
-        make_expert("fast", read_config(path).experts["fast"])
+        make_expert("fast", read_config(path).experts["fast"], kind="openai")
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "says"),
+    [
+        ("anthropic", "{ tools = [] }", "tools"),
+        ("gemini", "{ generationConfig = { maxOutputTokens = 5 } }", "maxOutputTokens"),
+    ],
+)
+async def test_vendors_have_addresses_and_parameters_of_their_own(
+    tmp_path: Path, kind: str, parameters: str, says: str
+) -> None:
+    """Their public addresses need not be written down; what may not be set, each has its own."""
+    path = tmp_path / "fathom.toml"
+    text = GOOD.replace('"openai"', f'"{kind}"').replace(
+        'base_url = "https://models.example/v1"', ""
+    )
+    path.write_text(text.replace('model = "m"', f'model = "m"\nparameters = {parameters}'))
+    config = read_config(path)
+    await open_provider("main", config.providers["main"]).aclose()
+    with pytest.raises(BadConfiguration, match=rf"experts\.fast: .*{says}: set by Fathom"):
+        make_expert("fast", config.experts["fast"], kind=kind)
 
 
 def test_the_packaged_configuration_is_complete() -> None:

@@ -6,7 +6,7 @@ OpenAI's (developers.openai.com/api/reference/resources/chat); deviations are ci
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -17,6 +17,7 @@ from app.providers.completion import (
     TokenLogprob,
     Usage,
 )
+from app.providers.wire import Tokens, decode, is_null, name_of, storable
 
 FINISHES: Final[Mapping[str, FinishReason]] = {
     "stop": FinishReason.STOP,
@@ -26,12 +27,6 @@ FINISHES: Final[Mapping[str, FinishReason]] = {
 }
 """Any other reason, or none, means that the text is not the answer: `tool_calls` asks for a tool
 that was not offered, `error` and `abort` say that writing broke off."""
-
-NAME_LENGTH_MAX: Final = 128
-
-# As many as a database column of 32 bits holds; what is beyond is not a count of tokens.
-Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-_T = TypeVar("_T")
 
 
 class _Message(msgspec.Struct):
@@ -89,13 +84,13 @@ def read(name: str, body: bytes, *, model: str, request_id: str | None) -> Compl
 
     Raises ProviderInvalidResponse, with the usage where it could still be read.
     """
-    reply = _decode(body, _Reply)
+    reply = decode(body, _Reply)
     if reply is None:
         raise ProviderInvalidResponse(f"{name}: HTTP 200 without a chat completion in it")
     usage = read_usage(reply.usage)
     choice = reply.choices[0] if reply.choices else None
-    if choice is None or not _is_null(reply.error):
-        what = "no choices" if _is_null(reply.error) else "an error instead of an answer"
+    if choice is None or not is_null(reply.error):
+        what = "no choices" if is_null(reply.error) else "an error instead of an answer"
         raise ProviderInvalidResponse(f"{name}: HTTP 200 with {what}", usage=usage)
     finish_reason = FINISHES.get(choice.finish_reason or "")
     if finish_reason is None:
@@ -105,27 +100,26 @@ def read(name: str, body: bytes, *, model: str, request_id: str | None) -> Compl
     if text is None and finish_reason is FinishReason.STOP:
         raise ProviderInvalidResponse(f"{name}: HTTP 200 with no text", usage=usage)
     return Completion(
-        # PostgreSQL's text cannot hold the character zero.
-        text=(text or "").replace("\0", "\N{REPLACEMENT CHARACTER}"),
+        text=storable(text or ""),
         finish_reason=FinishReason.CONTENT_FILTER if refusal else finish_reason,
         usage=usage,
-        returned_model=_name(reply.model) or model,
-        provider_request_id=_name(request_id) or _name(reply.id),
+        returned_model=name_of(reply.model) or model,
+        provider_request_id=name_of(request_id) or name_of(reply.id),
         logprobs=_read_logprobs(choice.logprobs),
     )
 
 
 def read_usage(raw: msgspec.Raw) -> Usage | None:
     """What the vendor counted; None unless both counts are there and are counts."""
-    usage = _decode(raw, _Usage)
+    usage = decode(raw, _Usage)
     if usage is None:
         return None
-    of_input = _decode(usage.prompt_tokens_details, _InputDetails) or _InputDetails()
-    of_output = _decode(usage.completion_tokens_details, _OutputDetails) or _OutputDetails()
+    of_input = decode(usage.prompt_tokens_details, _InputDetails) or _InputDetails()
+    of_output = decode(usage.completion_tokens_details, _OutputDetails) or _OutputDetails()
     written, reasoning = usage.completion_tokens, of_output.reasoning_tokens
     # xAI counts reasoning beside the completion, and only its total says so (docs.x.ai, Reasoning).
     apart = usage.prompt_tokens + written + (reasoning or 0)
-    is_apart = bool(reasoning) and _decode(usage.total_tokens, int) == apart
+    is_apart = bool(reasoning) and decode(usage.total_tokens, int) == apart
     return Usage(
         input_tokens=usage.prompt_tokens,
         output_tokens=apart - usage.prompt_tokens if is_apart else written,
@@ -135,7 +129,7 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
 
 
 def _read_logprobs(raw: msgspec.Raw) -> Sequence[TokenLogprob] | None:
-    logprobs = _decode(raw, _Logprobs)
+    logprobs = decode(raw, _Logprobs)
     if logprobs is None or logprobs.content is None:
         return None
     return tuple(
@@ -146,22 +140,3 @@ def _read_logprobs(raw: msgspec.Raw) -> Sequence[TokenLogprob] | None:
         )
         for at in logprobs.content
     )
-
-
-def _decode(raw: bytes | msgspec.Raw, kind: type[_T]) -> _T | None:
-    """None for what is not JSON, or JSON of another shape."""
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    # ValueError is msgspec's own errors and text that is not UTF-8; the other is deep nesting.
-    except (ValueError, RecursionError):
-        return None
-
-
-def _is_null(raw: msgspec.Raw) -> bool:
-    return bytes(raw) == b"null"
-
-
-def _name(written: str | None) -> str | None:
-    """An id fit to be stored and logged, else None."""
-    fits = written and len(written) <= NAME_LENGTH_MAX and written.isprintable()
-    return written if fits else None

@@ -4,6 +4,7 @@ A provider speaks one vendor's wire format and nothing else. It never repeats a 
 may have left (the one retry loop is `solve/attempt`), never knows a tenant, and never knows money.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -48,6 +49,15 @@ class CompletionRequest:
     temperature: float | None = None
     parameters: Mapping[str, object] = field(default_factory=dict[str, object])
     traceparent: str | None = None
+
+
+def call_seed(request: CompletionRequest) -> int:
+    """31 bits (the least that servers take) fixed by the solve's seed and the op.
+
+    The solve's seed as it is would make every sample of one prompt the same sample.
+    """
+    digest = hashlib.blake2b(f"{request.seed}:{request.op}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest) >> 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,11 +67,16 @@ class Endpoint:
         self._slots = asyncio.Semaphore(concurrency)
 
     async def post(
-        self, body: bytes, *, deadline_s: float, headers: Mapping[str, str] = NO_HEADERS
+        self,
+        body: bytes,
+        *,
+        deadline_s: float,
+        headers: Mapping[str, str] = NO_HEADERS,
+        path: str = "",
     ) -> HttpReply:
         """One exchange, all of it within `deadline_s` seconds, the wait for a slot included.
 
-        `headers` are this call's own, beside the endpoint's.
+        `headers` are this call's own, beside the endpoint's; `path` goes after the endpoint's.
 
         Raises ProviderUnavailable, which says whether `body` had begun to leave, or
         ProviderInvalidResponse when the reply cannot be read. When cancelled it closes the
@@ -81,7 +86,7 @@ class Endpoint:
         try:
             async with deadline, self._slots:
                 call.stage = "no connection"
-                return await self._exchange(body, headers, call)
+                return await self._exchange(body, headers, path, call)
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -95,10 +100,12 @@ class Endpoint:
         """Close the connections."""
         await self._transport.aclose()
 
-    async def _exchange(self, body: bytes, headers: Mapping[str, str], call: _Call) -> HttpReply:
+    async def _exchange(
+        self, body: bytes, headers: Mapping[str, str], path: str, call: _Call
+    ) -> HttpReply:
         request = httpx2.Request(
             "POST",
-            self._url,
+            self._url.copy_with(path=self._url.path + path) if path else self._url,
             headers=[*self._headers, *headers.items()],
             content=body,
             extensions={"timeout": self._timeout, "trace": call.trace},
@@ -118,3 +125,27 @@ class Endpoint:
                     f"{self._name}: a reply of more than {REPLY_BYTES_MAX} bytes"
                 )
         return bytes(body)
+
+
+def under(base_url: str, path: str) -> httpx2.URL:
+    """The address of `path` under `base_url`; a query (Azure's api-version) is kept.
+
+    Raises ValueError for what cannot be meant, without quoting it: it may hold a password.
+    """
+    try:
+        url = httpx2.URL(base_url)
+    except httpx2.InvalidURL:
+        raise ValueError("base_url: not a URL") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError("base_url: expected http:// or https:// and a host")
+    if url.userinfo or url.fragment:
+        raise ValueError("base_url: must hold no user, password or fragment")
+    return url.copy_with(path=url.path.rstrip("/") + path)
+
+
+def printable(api_key: str) -> str:
+    """The key, if a header can carry it; else ValueError, without quoting it."""
+    # Most often it is the line end of the file that the key was read from.
+    if not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key != ""):
+        raise ValueError("api_key: must be printable ASCII without spaces around it")
+    return api_key

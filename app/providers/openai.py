@@ -4,7 +4,6 @@ Nothing is streamed, and nothing is tried twice. The key leaves this process in 
 address that the operator chose, and never appears in a message, a log line or a `repr`.
 """
 
-import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
@@ -14,8 +13,8 @@ import msgspec
 
 from app import __version__
 from app.providers import chat_reply
-from app.providers.completion import Completion, CompletionRequest
-from app.providers.endpoint import Endpoint
+from app.providers.completion import Completion, CompletionRequest, call_seed
+from app.providers.endpoint import Endpoint, printable, under
 from app.providers.statuses import fault
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -74,7 +73,7 @@ class OpenAIProvider:
         refuse_reserved(parameters)
         headers = [("Content-Type", "application/json"), ("User-Agent", f"fathom/{__version__}")]
         if api_key is not None:
-            headers.append(("Authorization", f"Bearer {_printable(api_key)}"))
+            headers.append(("Authorization", f"Bearer {printable(api_key)}"))
         self._name, self._parameters = name, dict(parameters)
         self._max_tokens_field, self._seed_field = max_tokens_field, seed_field
         self._endpoint = Endpoint(
@@ -127,30 +126,6 @@ def refuse_reserved(parameters: Mapping[str, object]) -> None:
         raise ValueError(f"parameters: {', '.join(taken)}: set by Fathom itself")
 
 
-def call_seed(request: CompletionRequest) -> int:
-    """31 bits (the least that servers take) fixed by the solve's seed and the op.
-
-    The solve's seed as it is would make every sample of one prompt the same sample.
-    """
-    digest = hashlib.blake2b(f"{request.seed}:{request.op}".encode(), digest_size=4).digest()
-    return int.from_bytes(digest) >> 1
-
-
 def completions_url(base_url: str) -> httpx2.URL:
-    """Where to post, under `base_url`; a query (Azure's api-version) is kept."""
-    try:
-        url = httpx2.URL(base_url)
-    except httpx2.InvalidURL:
-        raise ValueError("base_url: not a URL") from None
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError("base_url: expected http:// or https:// and a host")
-    if url.userinfo or url.fragment:
-        raise ValueError("base_url: must hold no user, password or fragment")
-    return url.copy_with(path=url.path.rstrip("/") + "/chat/completions")
-
-
-def _printable(api_key: str) -> str:
-    # Most often the line end of the file that it was read from; a header could not carry it.
-    if not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key != ""):
-        raise ValueError("api_key: must be printable ASCII without spaces around it")
-    return api_key
+    """Where to post, under `base_url`."""
+    return under(base_url, "/chat/completions")

@@ -7,6 +7,7 @@ passed on but a code made of lower-case words: its messages quote prompts, and p
 
 import math
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -28,16 +29,17 @@ NOT_NOW: Final = frozenset({408, 409, 425, 429})
 CODE: Final = re.compile(r"[a-z]+(_[a-z]+){0,7}")
 
 
-def fault(name: str, reply: HttpReply) -> ProviderError:
+def fault(name: str, reply: HttpReply, *, not_now: Collection[int] = NOT_NOW) -> ProviderError:
     """The error that a reply of any status but 200 is; `name` is the provider's.
 
+    `not_now` are the statuses of a vendor that refuses before any work, for a reason that passes.
     A 5xx may come from a model that has worked already; a 3xx or 4xx comes from one that has not.
     """
     status = reply.status
     said = f"{name}: HTTP {status}{_code(reply.body)}"
-    if status >= 500 or status in NOT_NOW:
+    if status >= 500 or status in not_now:
         return ProviderUnavailable(
-            said, may_have_worked=status >= 500, retry_after_s=retry_after_s(reply)
+            said, may_have_worked=status not in not_now, retry_after_s=retry_after_s(reply)
         )
     if status in KEY_REFUSED:
         return ProviderRefused(
@@ -85,6 +87,7 @@ def _until(date: str) -> float:
 class _Said(msgspec.Struct):
     code: object = None
     type: object = None
+    status: object = None
 
 
 class _Error(msgspec.Struct):
@@ -97,7 +100,8 @@ def _code(body: bytes) -> str:
         said = msgspec.json.decode(body, type=_Error).error
     except (ValueError, RecursionError):
         return ""
-    for word in (said.code, said.type):
-        if isinstance(word, str) and len(word) <= 64 and CODE.fullmatch(word):
-            return f" ({word})"
+    for word in (said.code, said.type, said.status):
+        # Google's are in capitals (google.rpc.Code).
+        if isinstance(word, str) and len(word) <= 64 and CODE.fullmatch(word.lower()):
+            return f" ({word.lower()})"
     return ""

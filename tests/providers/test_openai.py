@@ -17,8 +17,9 @@ from app.providers.completion import (
     ProviderUnavailable,
     TokenLogprob,
     Usage,
+    call_seed,
 )
-from app.providers.openai import OpenAIProvider, call_seed, completions_url
+from app.providers.openai import OpenAIProvider, completions_url
 from tests.providers.requests import REQUEST
 from tests.providers.upstream import (
     KEY,
