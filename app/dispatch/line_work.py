@@ -91,9 +91,11 @@ class LineWork:
                 except GatewayError as refusal:
                     return _refused(line, refusal)
                 except Exception:
-                    # Settled, if it had begun; the others go on.
                     log.exception("line_failed", solve_id=line.solve_id)
-                    return _refused(line, InternalError("the gateway failed"))
+                    if not await self._has_begun(batch, line):
+                        return _refused(line, InternalError("the gateway failed"))
+                    # Settled, as a rule; else somebody ends it. The others go on.
+                    line = replace(line, again=True)
                 await self.room.freed_or(batch.id, after_s=pause_s)
                 pause_s = min(PAUSE_MAX_S, 2 * pause_s)
 
@@ -117,6 +119,13 @@ class LineWork:
             return None if refusal.passes else _refused(line, refusal)
         except (BudgetExceeded, LadderReached) as refusal:
             return None if await self._may_fit(tenant, line, refusal) else _refused(line, refusal)
+
+    async def _has_begun(self, batch: OpenBatch, line: TakenLine) -> bool:
+        """Whether its solve is there; where nobody can tell it may be."""
+        try:
+            return await self.records.solve(batch.tenant_id, line.solve_id) is not None
+        except DatabaseUnavailable:
+            return True
 
     async def _run(self, tenant: Tenant, line: TakenLine, begun: Callable[[Run], None]) -> LineEnd:
         weight = self.weights.get(tenant.policy, 1.0)

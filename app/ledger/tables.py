@@ -328,6 +328,19 @@ class Replica(Base):
     seen_at: Mapped[datetime]
 
 
+class FailedClaim(Base):
+    """A claim of a solve that ended by a bug: written once, with how many calls were answered then.
+
+    Who is killed writes none.
+    """
+
+    __tablename__ = "failed_claim"
+    solve_id: Mapped[str] = mapped_column(ForeignKey("solve.id"), primary_key=True)
+    token: Mapped[int] = mapped_column(primary_key=True)
+    answered: Mapped[int]
+    failed_at: Mapped[datetime]
+
+
 class Idempotency(Base):
     """A caller's own name for a request: the solve it started, and what it asked."""
 
