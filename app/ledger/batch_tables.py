@@ -51,7 +51,8 @@ class BatchLineRow(Base):
     """One request of a batch. `owner` is the replica that has taken it.
 
     `request` is there until it has ended; its solve keeps what it was asked, erasable as any. The
-    error is that of a line that never became a solve.
+    error is that of a line that never became a solve. One that waits for a budget's next period is
+    not taken before `not_before`.
     """
 
     __tablename__ = "batch_line"
@@ -74,3 +75,4 @@ class BatchLineRow(Base):
     request: Mapped[str | None]
     error_kind: Mapped[str | None] = mapped_column(String(64))
     error_detail: Mapped[str | None] = mapped_column(String(200))
+    not_before: Mapped[datetime | None]
