@@ -65,6 +65,12 @@ class BatchLineRow(Base):
             sqlite_where=OPEN_LINE,
             postgresql_where=OPEN_LINE,
         ),
+        Index(
+            "ix_batch_line_error_detail",
+            "batch_id",
+            sqlite_where=text("error_detail IS NOT NULL"),
+            postgresql_where=text("error_detail IS NOT NULL"),
+        ),
     )
     batch_id: Mapped[str] = mapped_column(ForeignKey("batch.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)

@@ -142,6 +142,18 @@ class Solve(Base):
             postgresql_where=text("erase_at IS NOT NULL"),
         ),
         Index("ix_solve_tenant_id_id", "tenant_id", "id"),
+        Index(
+            "ix_solve_resumed_from",
+            "resumed_from",
+            sqlite_where=text("resumed_from IS NOT NULL"),
+            postgresql_where=text("resumed_from IS NOT NULL"),
+        ),
+        Index(
+            "ix_solve_replay_of",
+            "replay_of",
+            sqlite_where=text("replay_of IS NOT NULL"),
+            postgresql_where=text("replay_of IS NOT NULL"),
+        ),
     )
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(40), index=True)
