@@ -21,6 +21,7 @@ from app.dispatching import Parts, dispatching, task_group
 from app.ids import uuid7
 from app.ledger.alerts import Alerts
 from app.ledger.books import Books
+from app.ledger.failed_claims import FailedClaims
 from app.ledger.leases import Leases
 from app.ledger.ledger import Ledger
 from app.ledger.listing import Listing
@@ -38,6 +39,7 @@ from app.solve.archive import Archive
 from app.solve.cancelling import Cancelling
 from app.solve.erasure import Erasure
 from app.solve.following import Following
+from app.solve.giving_up import GivingUp
 from app.solve.recover import Recovery
 from app.solve.replaying import Replaying
 from app.solve.resuming import Resuming
@@ -100,10 +102,10 @@ async def open_gateway(
             running=running,
             owner=replica,
         )
-        await stack.enter_async_context(_recovering(solver, running, drain, replica, settings))
-        await stack.enter_async_context(_sweeping(settings, database, metrics, drain))
         archive, directory = Archive(records=records, tree_log=tree_log), Directory(database)
         parts = Parts(database, ledger, records, directory, solver, running, drain, replica)
+        await stack.enter_async_context(_recovering(parts, settings, metrics))
+        await stack.enter_async_context(_sweeping(settings, database, metrics, drain))
         opening = dispatching(parts, settings, config, metrics)
         dispatchers = await stack.enter_async_context(opening)
         services = Services(
@@ -142,14 +144,24 @@ def _reached(
 
 
 @asynccontextmanager
-async def _recovering(
-    solver: Solver, running: Running, drain: Drain, replica: str, settings: Settings
-) -> AsyncGenerator[None]:
+async def _recovering(parts: Parts, settings: Settings, metrics: Metrics) -> AsyncGenerator[None]:
     """Keep the lease while the block runs, and give it up at its end."""
     # A connection of its own: a replica under load must not look dead for want of one.
     beats = Database(settings.database_url, connections=1)
-    leases = Leases(beats, replica=replica, lease_s=settings.lease_s)
-    recovery = Recovery(solver=solver, leases=leases, running=running, drain=drain)
+    leases = Leases(beats, replica=parts.replica, lease_s=settings.lease_s)
+    giving_up = GivingUp(
+        ledger=parts.ledger,
+        records=parts.records,
+        claims=FailedClaims(parts.database),
+        tally=Tally(metrics),
+    )
+    recovery = Recovery(
+        solver=parts.solver,
+        leases=leases,
+        running=parts.running,
+        giving_up=giving_up,
+        drain=parts.drain,
+    )
     try:
         # Before anything is run in its name, a replica must be known to live.
         await leases.beat()

@@ -45,6 +45,7 @@ from app.search.trial import InvalidScore, UnknownTrial
 from app.settings import BadConfiguration
 from app.solve.archive import NoSuchSolve, ResultErased
 from app.solve.attempt import CallFailed, HandedOver
+from app.solve.giving_up import GivenUp
 from app.solve.outcome import DeadlineWithoutAnswer, InternalError
 from app.solve.plan import ExpertNotAllowed
 from app.solve.replaying import NotReplayable
@@ -146,6 +147,7 @@ PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
     TreeLogGap: INTERNAL,
     TreeLogUnavailable: INTERNAL,
     InternalError: INTERNAL,
+    GivenUp: INTERNAL,
     SchemaBehind: INTERNAL,
     BadConfiguration: INTERNAL,
     UnknownTrial: INTERNAL,

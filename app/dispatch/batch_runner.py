@@ -18,7 +18,7 @@ from app.db.engine import DatabaseUnavailable
 from app.dispatch.leaving import leave
 from app.dispatch.line_work import LineWork
 from app.ids import TenantId
-from app.ledger.batch_lines import BatchLines, LineEnd, OpenBatch, TakenLine
+from app.ledger.batch_lines import BatchLines, LineEnd, LinePutOff, OpenBatch, TakenLine
 from app.ledger.batches import BatchBook
 from app.solve.attempt import HandedOver
 from app.solve.run import Run
@@ -50,6 +50,7 @@ class BatchRunner:
         self._book, self._lines, self._directory = book, lines, directory
         self._work, self._drain, self._most = work, drain, most
         self._ends = Batch[LineEnd, None](lines.end)
+        self._put_off = Batch[LinePutOff, None](lines.put_off)
         self._taken = Counter[TenantId]()
         self._runs: dict[asyncio.Task[None], Run | None] = {}
         self._news = asyncio.Event()
@@ -111,9 +112,12 @@ class BatchRunner:
             while not await self._is_written(end):  # noqa: ASYNC110 - for a database
                 await asyncio.sleep(LOOK_S)
 
-    async def _is_written(self, end: LineEnd) -> bool:
+    async def _is_written(self, end: LineEnd | LinePutOff) -> bool:
         try:
-            await self._ends.submit(end)
+            if isinstance(end, LinePutOff):
+                await self._put_off.submit(end)
+            else:
+                await self._ends.submit(end)
         except DatabaseUnavailable:
             return False
         except Exception:

@@ -18,9 +18,10 @@ from app.dispatch.inline import Weights
 from app.dispatch.room import Room
 from app.dispatch.turns import Priority, Turns
 from app.errors import GatewayError
-from app.ledger.batch_lines import BatchLines, LineEnd, OpenBatch, TakenLine
+from app.ledger.batch_lines import BatchLines, LineEnd, LinePutOff, OpenBatch, TakenLine
 from app.ledger.batches import CANCELLED_KIND
 from app.ledger.ledger import Ledger
+from app.ledger.levels import BudgetStatus
 from app.ledger.records import Records
 from app.ledger.refusals import (
     AlreadyAsked,
@@ -68,8 +69,10 @@ class LineWork:
         line: TakenLine,
         *,
         begun: Callable[[Run], None],
-    ) -> LineEnd:
+    ) -> LineEnd | LinePutOff:
         """How the line ended; `begun` is told of its run. A `tenant` of None may buy nothing more.
+
+        Or until when it is put off: for a budget that has room again before the batch's time is up.
 
         Raises HandedOver where another process goes on with it. Cancelled, it leaves what was
         opened for the next replica, too.
@@ -91,9 +94,11 @@ class LineWork:
                 except GatewayError as refusal:
                     return _refused(line, refusal)
                 except Exception:
-                    # Settled, if it had begun; the others go on.
                     log.exception("line_failed", solve_id=line.solve_id)
-                    return _refused(line, InternalError("the gateway failed"))
+                    if not await self._has_begun(batch, line):
+                        return _refused(line, InternalError("the gateway failed"))
+                    # Settled, as a rule; else somebody ends it. The others go on.
+                    line = replace(line, again=True)
                 await self.room.freed_or(batch.id, after_s=pause_s)
                 pause_s = min(PAUSE_MAX_S, 2 * pause_s)
 
@@ -103,8 +108,8 @@ class LineWork:
         tenant: Tenant | None,
         line: TakenLine,
         begun: Callable[[Run], None],
-    ) -> LineEnd | None:
-        """How it ended; None where it is to be tried again."""
+    ) -> LineEnd | LinePutOff | None:
+        """How it ended, or is put off; None where it is to be tried again here and soon."""
         found = await self.records.solve(batch.tenant_id, line.solve_id) if line.again else None
         if found is not None:
             ended = found.result
@@ -116,7 +121,14 @@ class LineWork:
         except RateLimited as refusal:
             return None if refusal.passes else _refused(line, refusal)
         except (BudgetExceeded, LadderReached) as refusal:
-            return None if await self._may_fit(tenant, line, refusal) else _refused(line, refusal)
+            return await self._wait(batch, tenant, line, refusal)
+
+    async def _has_begun(self, batch: OpenBatch, line: TakenLine) -> bool:
+        """Whether its solve is there; where nobody can tell it may be."""
+        try:
+            return await self.records.solve(batch.tenant_id, line.solve_id) is not None
+        except DatabaseUnavailable:
+            return True
 
     async def _run(self, tenant: Tenant, line: TakenLine, begun: Callable[[Run], None]) -> LineEnd:
         weight = self.weights.get(tenant.policy, 1.0)
@@ -135,21 +147,41 @@ class LineWork:
                 self.room.freed(line.batch_id)
         return _ended(line, solved.status)
 
-    async def _may_fit(
-        self, tenant: Tenant, line: TakenLine, refusal: BudgetExceeded | LadderReached
-    ) -> bool:
-        """Whether what was refused would fit once the solves that run give back what they hold.
+    async def _wait(
+        self,
+        batch: OpenBatch,
+        tenant: Tenant,
+        line: TakenLine,
+        refusal: BudgetExceeded | LadderReached,
+    ) -> LineEnd | LinePutOff | None:
+        """What becomes of a line that a budget refuses.
 
-        What is posted is never given back, so a line that does not fit beside it never will.
+        What is held may be given back, and the line is tried again. What is posted never is: there
+        it waits for the budget's next period, if that begins in time, and is refused otherwise.
         """
         if refusal.scope == "request":
-            return False
+            return _refused(line, refusal)
         asked = request_from(msgspec.json.decode(line.request))
         account = account_of(tenant, session=asked.session, batch=line.batch_id)
-        levels = await self.ledger.budgets(account)
-        if isinstance(refusal, LadderReached):
-            return all(replace(level, reserved=NanoUSD(0)).ladder is None for level in levels)
-        return all(refusal.asked <= level.limit - level.posted for level in levels)
+        full = [
+            level
+            for level in await self.ledger.budgets(account)
+            if not _fits(replace(level, reserved=NanoUSD(0)), refusal)
+        ]
+        if not full:
+            return None
+        until = max(level.period_end for level in full)
+        anew = (replace(level, posted=NanoUSD(0), reserved=NanoUSD(0)) for level in full)
+        if until < batch.expires_at and all(_fits(level, refusal) for level in anew):
+            return LinePutOff(line, until)
+        return _refused(line, refusal)
+
+
+def _fits(level: BudgetStatus, refusal: BudgetExceeded | LadderReached) -> bool:
+    """Whether a budget that stands like this would not refuse what was refused."""
+    if isinstance(refusal, LadderReached):
+        return level.ladder is None
+    return refusal.asked <= level.available
 
 
 def _ended(line: TakenLine, status: Status) -> LineEnd:

@@ -6,9 +6,10 @@ a line twice does no harm: its solve has one id, and the ledger opens it once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, or_, select, update
 
 from app.db.clock import Ago, Clock
 from app.db.engine import Database, WriteTx
@@ -50,13 +51,26 @@ _END: Final = (
 )
 
 
+_PUT_OFF: Final = (
+    update(BatchLineRow)
+    .where(
+        BatchLineRow.batch_id == bindparam("batch"),
+        BatchLineRow.number == bindparam("line"),
+        BatchLineRow.owner == bindparam("by"),
+        BatchLineRow.state == TAKEN,
+    )
+    .values(state=WAITING, owner=None, not_before=bindparam("until"))
+)
+
+
 @dataclass(frozen=True, slots=True)
 class OpenBatch:
-    """A batch that has not ended, and in whose name its lines run."""
+    """A batch that has not ended, in whose name its lines run, and until when they may begin."""
 
     id: BatchId
     tenant_id: TenantId
     key_id: KeyId
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +92,14 @@ class LineEnd:
     is_well: bool
     error_kind: str | None = None
     error_detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinePutOff:
+    """A line that is to be tried again, by whoever takes it, once it is `until`."""
+
+    line: TakenLine
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +132,29 @@ class BatchLines:
             await _conclude(tx)
             place = func.row_number().over(partition_by=BatchRow.tenant_id, order_by=BatchRow.id)
             open_ones = (
-                select(BatchRow.id, BatchRow.tenant_id, BatchRow.key_id, place.label("place"))
+                select(
+                    BatchRow.id,
+                    BatchRow.tenant_id,
+                    BatchRow.key_id,
+                    BatchRow.expires_at,
+                    place.label("place"),
+                )
                 .where(BatchRow.ended_at.is_(None))
                 .subquery()
             )
             query = (
-                select(open_ones.c.id, open_ones.c.tenant_id, open_ones.c.key_id)
+                select(
+                    open_ones.c.id,
+                    open_ones.c.tenant_id,
+                    open_ones.c.key_id,
+                    open_ones.c.expires_at,
+                )
                 .where(open_ones.c.place <= OF_A_TENANT)
                 .order_by(open_ones.c.place, open_ones.c.id)
                 .limit(BATCHES_MAX)
             )
             return [
-                OpenBatch(BatchId(row[0]), TenantId(row[1]), KeyId(row[2]))
+                OpenBatch(BatchId(row[0]), TenantId(row[1]), KeyId(row[2]), row[3])
                 for row in (await tx.execute(query)).all()
             ]
 
@@ -132,7 +165,10 @@ class BatchLines:
         return await self._db.write(work)
 
     async def take(self, batch_id: BatchId, *, most: int) -> Sequence[TakenLine]:
-        """Up to `most` lines that nobody who lives has taken, in their order."""
+        """Up to `most` lines that nobody who lives has taken, in their order.
+
+        None that is to wait, unless its batch is over, and with it the wait.
+        """
 
         async def work(tx: WriteTx) -> Sequence[TakenLine]:
             alive = select(Replica.id).where(Replica.seen_at > Ago(self._lease_s))
@@ -147,7 +183,7 @@ class BatchLines:
                 .where(
                     BatchLineRow.batch_id == batch_id,
                     BatchLineRow.state.in_([WAITING, TAKEN]),
-                    or_(BatchLineRow.state == WAITING, is_left),
+                    or_(and_(BatchLineRow.state == WAITING, _may_begin()), is_left),
                 )
                 .order_by(BatchLineRow.number)
                 .limit(most)
@@ -157,7 +193,7 @@ class BatchLines:
             taken = await tx.execute(
                 update(BatchLineRow)
                 .where(BatchLineRow.batch_id == batch_id, BatchLineRow.number.in_(before))
-                .values(state=TAKEN, owner=self._replica)
+                .values(state=TAKEN, owner=self._replica, not_before=None)
                 .returning(BatchLineRow.number, BatchLineRow.solve_id, BatchLineRow.request)
             )
             return [
@@ -204,6 +240,24 @@ class BatchLines:
         await self._db.write(work)
         return [None] * len(ends)
 
+    async def put_off(self, lines: Sequence[LinePutOff]) -> Sequence[None]:
+        """Give lines back, to be taken later; one that another has meanwhile stays its own."""
+        rows = [
+            {
+                "batch": one.line.batch_id,
+                "line": one.line.number,
+                "by": self._replica,
+                "until": one.until,
+            }
+            for one in sorted(lines, key=lambda one: (one.line.batch_id, one.line.number))
+        ]
+
+        async def work(tx: WriteTx) -> None:
+            await tx.execute(_PUT_OFF, rows)
+
+        await self._db.write(work)
+        return [None] * len(lines)
+
     async def outputs(
         self, batch_id: BatchId, *, after: int, most: int, text_name: str
     ) -> Sequence[LineOutput]:
@@ -240,6 +294,17 @@ class BatchLines:
         )
         async with self._db.glance() as tx:
             return [LineOutput(*row) for row in (await tx.execute(query)).all()]
+
+
+def _may_begin() -> ColumnElement[bool]:
+    """Whether nothing keeps a line from being taken; the end of its batch may come as it waits."""
+    batch = BatchRow.__table__.alias("its_batch")
+    is_over = (
+        select(batch.c.id)
+        .where(batch.c.id == BatchLineRow.batch_id, batch.c.state != IN_PROGRESS)
+        .exists()
+    )
+    return or_(BatchLineRow.not_before.is_(None), BatchLineRow.not_before <= Clock(), is_over)
 
 
 async def _expire(tx: WriteTx) -> None:

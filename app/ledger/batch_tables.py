@@ -51,7 +51,8 @@ class BatchLineRow(Base):
     """One request of a batch. `owner` is the replica that has taken it.
 
     `request` is there until it has ended; its solve keeps what it was asked, erasable as any. The
-    error is that of a line that never became a solve.
+    error is that of a line that never became a solve. One that waits for a budget's next period is
+    not taken before `not_before`.
     """
 
     __tablename__ = "batch_line"
@@ -64,6 +65,12 @@ class BatchLineRow(Base):
             sqlite_where=OPEN_LINE,
             postgresql_where=OPEN_LINE,
         ),
+        Index(
+            "ix_batch_line_error_detail",
+            "batch_id",
+            sqlite_where=text("error_detail IS NOT NULL"),
+            postgresql_where=text("error_detail IS NOT NULL"),
+        ),
     )
     batch_id: Mapped[str] = mapped_column(ForeignKey("batch.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -74,3 +81,4 @@ class BatchLineRow(Base):
     request: Mapped[str | None]
     error_kind: Mapped[str | None] = mapped_column(String(64))
     error_detail: Mapped[str | None] = mapped_column(String(200))
+    not_before: Mapped[datetime | None]

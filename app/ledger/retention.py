@@ -1,15 +1,21 @@
-"""Texts live apart from the money, so that they can be erased while every amount stays."""
+"""Texts live apart from the money, so that they can be erased while every amount stays.
+
+Every column of every table is put into words in tests/ledger/test_kept_texts.py: whether a text of
+a request or an answer may be there, and what erases it.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import aliased
 
-from app.db.clock import Clock
+from app.db.clock import Ago, Clock
 from app.db.engine import ReadTx, WriteTx
 from app.db.texts import storable
 from app.ids import SolveId, TenantId
+from app.ledger.batch_tables import BatchLineRow, BatchRow
 from app.ledger.tables import Call, Payload, Solve, SolveInput
 
 _KEEP: Final = upsert(Payload).on_conflict_do_update(
@@ -60,6 +66,39 @@ async def with_texts(tx: ReadTx, tenant_id: TenantId, *, most: int) -> Sequence[
         .limit(most)
     )
     return [SolveId(solve_id) for solve_id in (await tx.scalars(query)).all()]
+
+
+async def left_behind(tx: ReadTx, *, most: int) -> Sequence[SolveId]:
+    """Ended solves that keep texts which they had of an earlier one, though those were erased.
+
+    A solve that goes on from another, or repeats it, has copies of what that asked and was
+    answered. One that runs needs them to its end.
+    """
+    earlier = aliased(SolveInput)
+    query = (
+        select(Solve.id)
+        .join(SolveInput, SolveInput.solve_id == Solve.id)
+        .outerjoin(earlier, earlier.solve_id == func.coalesce(Solve.resumed_from, Solve.replay_of))
+        .where(or_(Solve.resumed_from.is_not(None), Solve.replay_of.is_not(None)))
+        .where(Solve.completed_at.is_not(None), earlier.solve_id.is_(None))
+        .limit(most)
+    )
+    return [SolveId(solve_id) for solve_id in (await tx.scalars(query)).all()]
+
+
+async def erase_details(tx: WriteTx, *, of: TenantId | None = None, older_s: float) -> None:
+    """Forget why lines of batches that have ended so long ago were refused, of all or one tenant.
+
+    A refusal may name what was asked for, and such a line has no solve.
+    """
+    old = select(BatchRow.id).where(BatchRow.ended_at <= Ago(older_s))
+    if of is not None:
+        old = old.where(BatchRow.tenant_id == of)
+    await tx.execute(
+        update(BatchLineRow)
+        .where(BatchLineRow.error_detail.is_not(None), BatchLineRow.batch_id.in_(old))
+        .values(error_detail=None)
+    )
 
 
 async def ended_results(

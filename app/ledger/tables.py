@@ -142,6 +142,18 @@ class Solve(Base):
             postgresql_where=text("erase_at IS NOT NULL"),
         ),
         Index("ix_solve_tenant_id_id", "tenant_id", "id"),
+        Index(
+            "ix_solve_resumed_from",
+            "resumed_from",
+            sqlite_where=text("resumed_from IS NOT NULL"),
+            postgresql_where=text("resumed_from IS NOT NULL"),
+        ),
+        Index(
+            "ix_solve_replay_of",
+            "replay_of",
+            sqlite_where=text("replay_of IS NOT NULL"),
+            postgresql_where=text("replay_of IS NOT NULL"),
+        ),
     )
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(40), index=True)
@@ -326,6 +338,19 @@ class Replica(Base):
     __tablename__ = "replica"
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     seen_at: Mapped[datetime]
+
+
+class FailedClaim(Base):
+    """A claim of a solve that ended by a bug: written once, with how many calls were answered then.
+
+    Who is killed writes none.
+    """
+
+    __tablename__ = "failed_claim"
+    solve_id: Mapped[str] = mapped_column(ForeignKey("solve.id"), primary_key=True)
+    token: Mapped[int] = mapped_column(primary_key=True)
+    answered: Mapped[int]
+    failed_at: Mapped[datetime]
 
 
 class Idempotency(Base):

@@ -1,7 +1,7 @@
 """What a solve takes over from the one that it resumes: a tree, and the answers behind it. Pure.
 
-All of it is stored with the heir, by value: what becomes of the earlier solve's texts, or of the
-policy that it ran under, changes nothing any more.
+All of it is stored with the heir, by value: whatever becomes of the earlier solve's texts, or of
+the policy that it ran under, it runs to its end. Then its copies go with what they are copies of.
 """
 
 from collections.abc import Mapping, Sequence

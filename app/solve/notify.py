@@ -12,14 +12,13 @@ from app.ids import TenantId
 from app.money import to_usd
 from app.notices.notice import Channel, Notice
 from app.solve.report import Solved, Status
-from app.solve.request import SolveRequest
+from app.solve.request import Webhook
 
 EVENT: Final = "solve."
 
 
-def notices(request: SolveRequest, solved: Solved, *, tenant_id: TenantId) -> tuple[Notice, ...]:
+def notices(wanted: Webhook | None, solved: Solved, *, tenant_id: TenantId) -> tuple[Notice, ...]:
     """The notice that the request asked for, if it wants to hear of such an end."""
-    wanted = request.webhook
     if wanted is None or solved.status not in wanted.events:
         return ()
     event = EVENT + solved.status

@@ -27,7 +27,7 @@ def past_of(plan: Plan, calls: Sequence[CallRecord], texts: Mapping[str, str]) -
     seats = [plan.first, plan.second, *plan.searchers]
     seats += [] if plan.strong is None else [plan.strong]
     by_expert = {seat.expert.name: seat for seat in seats}
-    lines = [_line(call) for call in calls]
+    lines = [line_of(call) for call in calls]
     spent = Counter[str]()
     for line in lines:
         spent[line.op] += line.cost
@@ -54,7 +54,8 @@ def tokens_of(past: Past, request: SolveRequest) -> int:
     )
 
 
-def _line(call: CallRecord) -> CallLine:
+def line_of(call: CallRecord) -> CallLine:
+    """A call as it appears on the bill."""
     return CallLine(
         op=call.op,
         attempt=call.attempt,

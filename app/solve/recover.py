@@ -1,7 +1,8 @@
 """Finishing what nobody runs any more: claim it, replay it, go on, pay for nothing twice.
 
 A resumed solve runs through the same code as a new one. Calls that were answered are taken from the
-journal, the search is replayed from its log, and only what never came back is asked again.
+journal, the search is replayed from its log, and only what never came back is asked again. What
+cannot be resumed, for a bug is in the way each time, is not tried for ever: see `giving_up`.
 """
 
 import asyncio
@@ -11,9 +12,11 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from app.db.engine import DatabaseUnavailable
+from app.errors import GatewayError
 from app.ledger.leases import Leases
 from app.ledger.openings import Claim
 from app.ledger.refusals import ClaimLost
+from app.solve.giving_up import GivingUp
 from app.solve.running import Running
 from app.solve.solver import Solver
 from app.telemetry import traces
@@ -31,9 +34,17 @@ class Recovery:
     With each beat it also learns which of its own solves somebody else was asked to cancel.
     """
 
-    def __init__(self, *, solver: Solver, leases: Leases, running: Running, drain: Drain) -> None:
+    def __init__(
+        self,
+        *,
+        solver: Solver,
+        leases: Leases,
+        running: Running,
+        giving_up: GivingUp,
+        drain: Drain,
+    ) -> None:
         self._solver, self._leases, self._running = solver, leases, running
-        self._drain = drain
+        self._giving_up, self._drain = giving_up, drain
 
     async def run(self) -> None:
         """Beat, and after a full lease of beating begin to claim; until cancelled.
@@ -66,9 +77,23 @@ class Recovery:
                     run = await self._solver.resume(claim)
                 await self._solver.run(run)
             except (ClaimLost, DatabaseUnavailable) as error:
-                # Somebody else has it, or will: it is still marked as running.
-                reason = type(error).__name__
-                log.warning("solve_not_resumed", solve_id=claim.solve_id, reason=reason)
+                _left_to_others(claim, error)
             except Exception:
                 # One solve that cannot be resumed must not keep the others from it.
                 log.exception("solve_not_resumed", solve_id=claim.solve_id)
+                await self._count(claim)
+
+    async def _count(self, claim: Claim) -> None:
+        try:
+            await self._giving_up.failed(claim)
+        except (ClaimLost, DatabaseUnavailable) as error:
+            _left_to_others(claim, error)
+        except Exception:
+            # As above: it is tried again with the next claim.
+            log.exception("solve_not_given_up", solve_id=claim.solve_id)
+
+
+def _left_to_others(claim: Claim, error: GatewayError) -> None:
+    # Somebody else has it, or will: it is still marked as running.
+    reason = type(error).__name__
+    log.warning("solve_not_resumed", solve_id=claim.solve_id, reason=reason)

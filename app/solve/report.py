@@ -161,12 +161,12 @@ def without_texts(solved: Solved) -> Solved:
 
 def document_without_texts(document: Mapping[str, Any]) -> dict[str, Any]:
     """The same of a result as it was stored, by whichever version."""
-    error, calls = document.get("error"), document.get("calls")
-    scrubbed = dict(document)
+    error, scrubbed = document.get("error"), dict(document)
     if error is not None:
         scrubbed["error"] = {**error, "detail": None}
-    if calls is not None:
-        scrubbed["calls"] = [{**line, "error": None} for line in calls]
+    for name in ("calls", "replayed"):
+        if (lines := document.get(name)) is not None:
+            scrubbed[name] = [{**line, "error": None} for line in lines]
     return scrubbed
 
 

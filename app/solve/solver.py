@@ -243,7 +243,7 @@ class Solver:
             texts=texts,
             erase=not run.request.store,
             keep_s=run.plan.texts_days * DAY_S,
-            notices=notices(run.request, solved, tenant_id=run.claim.account.tenant_id),
+            notices=notices(run.request.webhook, solved, tenant_id=run.claim.account.tenant_id),
         )
         await uninterrupted(self._ledger.finish(run.claim, ending, loose=run.attempts.loose))
         self._tally.solved(solved, tenant_id=run.claim.account.tenant_id)

@@ -5,8 +5,9 @@
 One tenant, on PostgreSQL (whose commits reach the disk) and Redis, sends interactive solves at a
 steady rate: for a while alone, for as long as its batch runs, and alone again; several batches of
 fewer lines even out what else the machine does. The figure is the ratio of the p95 beside a batch
-to the p95 alone. Then the books: every line is in the output, its
-costs sum to what its cap and the ledger say, and a batch whose cap fits half of it stays within.
+to the p95 alone. Then the books: every line is in the output, its costs sum to what its cap and the
+ledger say, a batch whose cap fits half of it stays within, and the receipts of the batches' lines
+and of all other solves sum to the tenant's statement of the month, as it stands.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from statistics import quantiles
@@ -27,6 +29,7 @@ from sqlalchemy import func, select
 from app.db.engine import Database
 from app.ledger.invariants import check
 from app.ledger.tables import Entry
+from benchmarks.batches.papers import Papers
 from benchmarks.overhead.load import Client, session
 from benchmarks.overhead.servers import Server, gateway, upstream
 
@@ -67,6 +70,12 @@ class Batches:
         """The batch as it stands."""
         async with self._session.get(f"{self._url}/{batch['id']}", headers=self._headers) as found:
             return await _read(found)
+
+    async def solves(self, batch: Json) -> Sequence[str]:
+        """The ids of its lines' solves."""
+        return [
+            one["response"]["body"]["id"] async for one in self.output(batch) if one["response"]
+        ]
 
     async def output(self, batch: Json) -> AsyncGenerator[Json]:
         """Its lines."""
@@ -138,6 +147,19 @@ async def _charged(server: Server) -> Decimal:
     return charged
 
 
+async def _compare(papers: Papers, in_batches: Sequence[str]) -> None:
+    """Print what the receipts come to and what the statement says; SystemExit where they differ."""
+    sums = await papers.receipts(set(in_batches))
+    _must(sums.counts[0] == len(in_batches), "a line's solve is not in the list")
+    month, charges = await papers.statement()
+    print(
+        f"receipts: ${sums.some} of {sums.counts[0]} lines, "
+        f"${sums.others} of {sums.counts[1]} interactive solves"
+    )
+    print(f"statement of {month}: ${charges}; difference ${charges - sums.some - sums.others}")
+    _must(charges == sums.some + sums.others, "the statement is not the sum of the receipts")
+
+
 def _must(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - an assertion that stays
     if not holds:
         raise SystemExit(otherwise)
@@ -153,6 +175,7 @@ async def run(asked: argparse.Namespace) -> None:
     with upstream(latency_s=asked.latency_s) as base_url, tempfile.TemporaryDirectory() as folder:
         async with session() as sessions, gateway(base_url, Path(folder)) as server:
             client, batches = Client(server, sessions), Batches(server, sessions)
+            papers, solves = Papers(server, sessions, began=datetime.now(UTC)), list[str]()
             await client.saturate(WARM_UP, concurrency=8)
             alone, beside, took_s, spent = list[float](), list[float](), 0.0, Decimal(0)
             for _ in range(asked.batches):
@@ -165,6 +188,7 @@ async def run(asked: argparse.Namespace) -> None:
                 ended = await batches.find(batch)
                 answered, refused = await _audit(server, batches, ended, lines=asked.lines)
                 spent += Decimal(ended["budget"]["spent_usd"])
+                solves += await batches.solves(ended)
                 print(
                     f"{asked.lines} lines: {answered} answered, {refused} refused; "
                     f"${ended['budget']['spent_usd']} of ${ended['budget']['max_cost_usd']}"
@@ -188,6 +212,7 @@ async def run(asked: argparse.Namespace) -> None:
                 f"{2 * half} lines under a cap for half: {answered} answered, {refused} refused; "
                 f"${tight['budget']['spent_usd']} of ${tight['budget']['max_cost_usd']}"
             )
+            await _compare(papers, [*solves, *await batches.solves(tight)])
 
 
 def main() -> None:

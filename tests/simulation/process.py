@@ -8,6 +8,7 @@ from app.db.engine import DatabaseUnavailable
 from app.dispatch.background import Background
 from app.dispatch.turns import Bounds, Turns
 from app.ids import SolveId
+from app.ledger.failed_claims import FailedClaims
 from app.ledger.idempotency import IdempotencyKey
 from app.ledger.journal import CallResult, Intent
 from app.ledger.leases import Leases
@@ -17,6 +18,7 @@ from app.ledger.postings import Share
 from app.ledger.records import Records
 from app.solve.archive import Archive
 from app.solve.cancelling import Cancelling
+from app.solve.giving_up import GivingUp
 from app.solve.recover import Recovery
 from app.solve.report import Solved
 from app.solve.request import SolveRequest
@@ -98,7 +100,16 @@ class Process:
         self._leases = Leases(slot.beats, replica=line.name, lease_s=world.lease_s)
         self._drain = Drain()
         self._recovery = Recovery(
-            solver=self.solver, leases=self._leases, running=running, drain=self._drain
+            solver=self.solver,
+            leases=self._leases,
+            running=running,
+            giving_up=GivingUp(
+                ledger=self._ledger,
+                records=records,
+                claims=FailedClaims(slot.database),
+                tally=Tally(yard.metrics),
+            ),
+            drain=self._drain,
         )
         archive = Archive(records=records, tree_log=tree_log)
         self.cancelling = Cancelling(ledger=self._ledger, archive=archive, running=running)

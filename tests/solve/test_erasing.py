@@ -36,7 +36,8 @@ async def everything(running: Fathom) -> str:
     rows: list[str] = []
     async with running.gateway.database.read() as tx:
         for table in Base.metadata.sorted_tables:
-            rows += [str(row) for row in (await tx.execute(select(table))).all()]
+            # As tuples: a row's own text leaves out the middle of what is long.
+            rows += [str(tuple(row)) for row in (await tx.execute(select(table))).all()]
     return "\n".join(rows)
 
 

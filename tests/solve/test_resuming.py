@@ -440,7 +440,7 @@ async def test_resume_that_still_runs_is_not_begun_again(database_url: str) -> N
 
 
 async def test_stored_result_outlives_the_solve_that_was_resumed(sqlite_url: str) -> None:
-    """What was erased meanwhile is another solve's; its own texts gone, there is no answer."""
+    """For as long as its copies are kept; its own texts gone, there is no answer."""
     key = {"Idempotency-Key": "again"}
     async with fathom(sqlite_url, _improving) as running:
         first = await running.solved(SEARCH)
