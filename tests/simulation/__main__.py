@@ -4,10 +4,11 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from tests.simulation.many import BLOCK, told_by
-from tests.simulation.story import simulate
+from tests.simulation.story import Report, simulate
 from tests.simulation.summary import Summary
 from tests.simulation.yard import Yard
 
@@ -27,6 +28,7 @@ def main() -> None:
     if options.seed is not None:
         first, seeds = options.seed, 1
     began_s, summary = time.monotonic(), Summary()
+    told: Iterator[Report]
     if options.trace or seeds <= BLOCK:
         yard, trace = Yard(), print if options.trace else None
         told = (simulate(yard, seed, trace=trace) for seed in range(first, first + seeds))
