@@ -16,11 +16,12 @@ from app.ledger.records import CallRecord, Records, SolveRecord
 from app.search.search import Search
 from app.solve.archive import Archive, Archived
 from app.solve.attempt import Past, Reply
+from app.solve.engine import settings_of
 from app.solve.legacy import Legacy, legacy_from
 from app.solve.past import past_of, plan_from
 from app.solve.request import Limits, Mode, SearchOptions, SolveRequest, Webhook, request_from
 from app.solve.run import evaluated
-from app.solve.tree import inherited_log, node_calls, rebuild, search_settings
+from app.solve.tree import inherited_log, node_calls, rebuild
 from app.tenants.directory import Tenant
 
 NODES_MAX: Final = 512
@@ -64,8 +65,9 @@ class Resuming:
         """The request to admit and what its search starts from.
 
         Raises NoSuchSolve for another tenant's; SolveInProgress; NotResumable where the texts were
-        erased, nothing was scored, or the target is reached; InvalidRequest where the wish leaves
-        no room for a node; AlreadyAsked or IdempotencyKeyReused for a `key` that is known.
+        erased, nothing was scored, it deliberated, or the target is reached; InvalidRequest where
+        the wish leaves no room for a node; AlreadyAsked or IdempotencyKeyReused for a `key` that is
+        known.
         """
         await self._ledger.refuse_repeat(tenant.id, key)
         found = await self._archive.find(tenant, solve_id)
@@ -80,7 +82,10 @@ class Resuming:
         past = past_of(plan, found.calls, found.texts)
         legacy = _legacy(found.record, inherited, found.texts)
         base = inherited_log(found.record)
-        search = rebuild(search_settings(request, plan, inherited=len(base)), found.calls, base)
+        settings = settings_of(request, plan, found.calls, inherited=len(base))
+        search = rebuild(settings, found.calls, base)
+        if not isinstance(search, Search):
+            raise NotResumable(f"{solve_id} deliberated, and has no tree that a search could grow")
         behind = node_calls(search, found.calls, inherited)
         replies = [] if legacy is None else list(legacy.replies)
         replies += [past.replies[call.op] for call in behind[len(replies) :]]

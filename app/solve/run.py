@@ -16,9 +16,11 @@ from app.evaluators.panel import Panel, PanelEvaluation
 from app.gate.gate import Route
 from app.ledger.openings import Claim
 from app.providers.completion import FinishReason
-from app.search.search import Search
 from app.search.selection import Scored, select
+from app.solve.agreement import leaders
 from app.solve.attempt import Attempts, Reply
+from app.solve.deliberation import Deliberation, round_of
+from app.solve.engine import Engine
 from app.solve.legacy import Legacy
 from app.solve.meter import Meter
 from app.solve.plan import Plan, Seat
@@ -44,6 +46,11 @@ class Answer:
     def well_formed(self) -> bool:
         """Whether the reply was not cut short and an answer could be read from it."""
         return self.answer is not None and self.reply.completion.finish_reason is FinishReason.STOP
+
+    @property
+    def said(self) -> str | None:
+        """The answer in canonical spelling; None if it could not be read, or was cut short."""
+        return canonical(self.answer) if self.answer is not None and self.well_formed else None
 
     @property
     def score(self) -> float | None:
@@ -80,7 +87,7 @@ class Run:
     answers: list[Answer] = field(default_factory=list[Answer])
     decision: Decision | None = None
     chosen: Answer | None = None
-    search: Search | None = None
+    search: Engine | None = None
     gate_ms: float | None = None
     search_ms: float | None = None
     is_cancelled: bool = False
@@ -138,11 +145,24 @@ class Run:
         # An answer that was cut short is the last choice among its equals.
         answers = sorted(self.answers, key=lambda answer: not answer.well_formed)
         scored = [(answer, answer.score) for answer in answers if answer.score is not None]
+        if not scored and isinstance(self.search, Deliberation):
+            return voted(answers)
         if not scored:
             return next(iter(answers), None)
         candidates = [Scored(_meant(answer), score) for answer, score in scored]
         # No evaluator that there is would score the same answer otherwise another time.
         return scored[select(candidates, noisy=False)][0]
+
+
+def voted(answers: Sequence[Answer]) -> Answer | None:
+    """What most answers of a deliberation's latest round say, of rounds with a readable answer."""
+    rounds: dict[int, list[Answer]] = {}
+    for answer in answers:
+        rounds.setdefault(round_of(answer.reply.op), []).append(answer)
+    for number in sorted(rounds, reverse=True):
+        if alike := leaders([answer.said for answer in rounds[number]]):
+            return rounds[number][alike[0]]
+    return next(iter(answers), None)
 
 
 async def evaluated(reply: Reply, request: SolveRequest, panel: Panel | None) -> Answer:

@@ -17,7 +17,7 @@ from app.solve.attempt import FIRST, Attempts, Past, intent_for
 from app.solve.legacy import Legacy
 from app.solve.meter import Meter
 from app.solve.past import tokens_of
-from app.solve.plan import Plan
+from app.solve.plan import DEEP, Plan
 from app.solve.prompts import fresh
 from app.solve.request import Mode, SolveRequest
 from app.solve.run import Run
@@ -90,8 +90,8 @@ def first_intent(
 
     So it may where the solve `runs_at_once`, in the turn in which it is admitted.
     """
-    if request.mode is Mode.SEARCH:
-        return None  # which expert it starts with, the search will say
+    if request.mode in DEEP:
+        return None  # which expert it starts with, the engine will say
     if not runs_at_once:
         return None  # left to another process before it was made, it would seem to have been
     return intent_for(solve, FIRST, 1, plan.first, fresh(request, plan.first.expert))

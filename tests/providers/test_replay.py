@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from app.providers.completion import (
     Completion,
     CompletionRequest,
+    Draft,
     FinishReason,
+    Message,
     Provider,
     ProviderRefused,
     ProviderUnavailable,
@@ -158,6 +160,36 @@ def test_answer_is_cut_to_the_tokens_allowed(tokens_max: int) -> None:
     assert completion.usage == Usage(input_tokens=7, output_tokens=min(tokens_max, 10))
     assert completion.text == whole[: len(whole) * min(tokens_max, 10) // 10]
     assert (completion.finish_reason is FinishReason.LENGTH) == (tokens_max < 10)
+
+
+def _reading(*said: str | None) -> CompletionRequest:
+    """A call that has drafts to read, in messages of 400 bytes more than the problem."""
+    return replace(
+        REQUEST,
+        messages=[Message("user", REQUEST.problem + "." * 400)],
+        drafts=[Draft(f"draft {place}: {one}", one) for place, one in enumerate(said)],
+    )
+
+
+@given(said=st.lists(st.none() | st.sampled_from("abc"), min_size=1), op=st.text(max_size=8))
+def test_call_that_reads_drafts_chooses_what_most_of_them_say(
+    said: list[str | None], op: str
+) -> None:
+    """One of them word by word; an unreadable one only where all are."""
+    request = replace(_reading(*said), op=op)
+    text = complete(request).text
+    chosen = next(one for one in request.drafts if one.text == text)
+    readable = [one for one in said if one is not None]
+    assert (chosen.said is None) == (not readable)
+    assert readable.count(chosen.said or "") == max(map(readable.count, readable), default=0)
+
+
+def test_call_that_reads_drafts_costs_an_answer_and_the_reading() -> None:
+    """The tokens of the sample that it would have drawn, and four bytes a token of the rest."""
+    assert complete(_reading("a", "b")).usage == Usage(7 + 100, 10)
+    cut = complete(replace(_reading("a", "b"), max_output_tokens=3))
+    assert (cut.usage, cut.finish_reason) == (Usage(107, 3), FinishReason.STOP)
+    assert cut.text in {"draft 0: a", "draft 1: b"}
 
 
 @pytest.mark.parametrize(

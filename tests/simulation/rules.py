@@ -15,10 +15,11 @@ from app.db.engine import Database
 from app.ids import SolveId
 from app.ledger.invariants import check
 from app.solve.archive import Archive
+from app.solve.engine import search_settings
 from app.solve.past import plan_from
 from app.solve.report import Solved
 from app.solve.request import request_from
-from app.solve.tree import node_calls, nodes, rebuild, reopen, search_settings
+from app.solve.tree import node_calls, nodes, rebuild, reopen
 from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
 from tests.simulation.upstream import Charge
