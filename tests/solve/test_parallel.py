@@ -89,7 +89,7 @@ async def test_passes_read_all_drafts_and_answer_afresh(database_url: str) -> No
         solve = await running.solved(parallel(k=6))
         assert (solve["output_text"], solve["stop_reason"]) == ("391", "agreement")
         assert (solve["parallel"]["drafts"], solve["parallel"]["passes"]) == (6, 1)
-        assert solve["lineage"]["op"] == "pass.1.1"
+        assert solve["lineage"]["op"].startswith("pass.1.")
         passes = [one for one in running.provider.requests if one.op.startswith("pass.")]
         assert len(passes) == 4
         for request in passes:
