@@ -45,12 +45,28 @@ class ReplayProvider:
         if self._latency_s > deadline_s:
             raise ProviderUnavailable(f"no answer within {deadline_s:g} s", may_have_worked=True)
         digest = draw(request)
-        # 256 bits: the remainder favours no sample by more than 2**-240.
-        place = int.from_bytes(digest)
+        place = _number(digest)
         sample = samples[place % len(samples)]
         if request.drafts:
             sample = _chosen(request, place, sample)
         return _completion(sample, request, request_id=f"replay-{digest[:8].hex()}")
+
+    def score(self, text: str, *, problem: str, model: str, op: str, seed: int) -> float | None:
+        """The recorded score of what a call was answered: of the sample that it drew.
+
+        One that chose among drafts has that of equal texts on the problem, of whatever model. None
+        where none was recorded, where equal texts have different scores, or for an answer that was
+        cut short, which nobody has scored.
+        """
+        samples = self._recordings.samples(problem, model)
+        if samples:
+            drawn = samples[_number(_digest(seed, problem, model, op)) % len(samples)]
+            if drawn.text == text:
+                return drawn.score
+        models = self._recordings.models(problem)
+        found = [one for known in models for one in self._recordings.samples(problem, known)]
+        scores = {sample.score for sample in found if sample.text == text}
+        return scores.pop() if len(scores) == 1 else None
 
     async def aclose(self) -> None:
         """Nothing to give back."""
@@ -65,8 +81,17 @@ class ReplayProvider:
 
 def draw(request: CompletionRequest) -> bytes:
     """256 uniform bits fixed by (seed, problem, model, op), the same in every process."""
-    drawn_by = [request.seed, normalise(request.problem), request.model, request.op]
+    return _digest(request.seed, request.problem, request.model, request.op)
+
+
+def _digest(seed: int, problem: str, model: str, op: str) -> bytes:
+    drawn_by = [seed, normalise(problem), model, op]
     return hashlib.blake2b(json.dumps(drawn_by).encode(), digest_size=32).digest()
+
+
+def _number(digest: bytes) -> int:
+    # 256 bits: the remainder favours no sample by more than 2**-240.
+    return int.from_bytes(digest)
 
 
 def _chosen(request: CompletionRequest, place: int, drawn: Sample) -> Sample:

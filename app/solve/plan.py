@@ -201,6 +201,14 @@ def _choose(request: SolveRequest, policy: Policy) -> Sequence[str]:
     return request.experts or allowed
 
 
+def may_ask(request: SolveRequest, policy: Policy) -> Sequence[str]:
+    """The names of the experts that the request may come to ask."""
+    if request.mode is Mode.SINGLE:
+        return [_default(request, policy)]
+    everybody = policy.search_experts if request.mode in DEEP else sorted(policy.allowed())
+    return request.experts or everybody
+
+
 def _default(request: SolveRequest, policy: Policy) -> str:
     if request.experts is None or policy.default_expert in request.experts:
         return policy.default_expert

@@ -97,6 +97,7 @@ class Replaying:
         record = await self._read(tenant, solve_id)
         account = Account(tenant.id, tenant.key_id, tenant.project_id)
         run = _run(record, Claim(new_id(), account, token=1), self._ledger)
+        run.providers = self._solver.providers  # for recorded scores; none of them is called
         try:
             cause = await self._again(run, record)
         except UnreadableLog as error:

@@ -5,7 +5,7 @@ leaves the best answer that was paid for.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from app.evaluators.evaluation import Candidate
 from app.evaluators.panel import Panel, PanelEvaluation
 from app.gate.gate import Route
 from app.ledger.openings import Claim
-from app.providers.completion import FinishReason
+from app.providers.completion import FinishReason, Provider
 from app.search.selection import Scored, select
 from app.solve.agreement import leaders
 from app.solve.attempt import Attempts, Reply
@@ -25,6 +25,7 @@ from app.solve.legacy import Legacy
 from app.solve.meter import Meter
 from app.solve.plan import Plan, Seat
 from app.solve.prompts import fresh
+from app.solve.recorded import recorded_score
 from app.solve.request import SolveRequest
 
 
@@ -74,7 +75,8 @@ class Decision:
 class Run:
     """One run of a solve. `chosen` is set where the route itself picks the answer.
 
-    `legacy` is what it took over from the solve that it resumes.
+    `legacy` is what it took over from the solve that it resumes; `providers` are asked for recorded
+    scores alone.
     """
 
     claim: Claim
@@ -92,6 +94,7 @@ class Run:
     search_ms: float | None = None
     is_cancelled: bool = False
     legacy: Legacy | None = None
+    providers: Mapping[str, Provider] = field(default_factory=dict[str, Provider])
     _time: asyncio.Timeout | None = field(default=None, init=False)
 
     @property
@@ -124,7 +127,7 @@ class Run:
 
     async def evaluate(self, reply: Reply) -> Answer:
         """Read the answer out of a reply and score it, if there is anything to score it with."""
-        return await evaluated(reply, self.request, self.panel)
+        return await evaluated(reply, self.request, self.panel, self.providers)
 
     def take_late(self) -> Sequence[Answer]:
         """Add the answers that were paid for as the time ended; there is none to score them."""
@@ -165,13 +168,19 @@ def voted(answers: Sequence[Answer]) -> Answer | None:
     return next(iter(answers), None)
 
 
-async def evaluated(reply: Reply, request: SolveRequest, panel: Panel | None) -> Answer:
+async def evaluated(
+    reply: Reply,
+    request: SolveRequest,
+    panel: Panel | None,
+    providers: Mapping[str, Provider],
+) -> Answer:
     """The answer in a reply, scored if there is anything to score it with."""
     text = reply.completion.text
     answer = extract(text, request.extract)
     if panel is None:
         return Answer(reply, answer)
-    candidate = Candidate(request.problem, text, answer)
+    score = recorded_score(reply, request, providers)
+    candidate = Candidate(request.problem, text, answer, score)
     return Answer(reply, answer, await panel.evaluate(candidate))
 
 

@@ -54,7 +54,7 @@ from app.solve.request import Mode, SolveRequest, request_from, to_document
 from app.solve.resuming import stored_legacy
 from app.solve.run import Decision, Run
 from app.solve.running import Running
-from app.solve.start import Bench, Line, first_intent, meter_of, panel_of, start
+from app.solve.start import Bench, Line, first_intent, meter_of, refuse_unscorable, start
 from app.solve.tally import Tally
 from app.solve.tree import reopen
 from app.store.treelog import TreeLog
@@ -88,6 +88,7 @@ class Solver:
         self._bench, self._tally = bench, tally
         self._running, self._owner = running, owner
         self._new_id = new_id
+        self.providers = bench.providers
         self._start = partial(start, ledger=ledger, providers=bench.providers)
 
     async def solve(
@@ -173,8 +174,9 @@ class Solver:
 
     def check(self, tenant: Tenant, request: SolveRequest) -> None:
         """Refuse as `admit` does what no budget could help; nothing is held, and nothing waits."""
-        planner.make(request, self._policy(tenant), self._bench.experts)
-        panel_of(request)
+        policy = self._policy(tenant)
+        planner.make(request, policy, self._bench.experts)
+        refuse_unscorable(request, policy, self._bench)
 
     async def estimate(self, tenant: Tenant, request: SolveRequest) -> Estimate:
         """What the request would hold now and may cost; nothing is held, and nothing is called.
@@ -182,7 +184,7 @@ class Solver:
         Refuses as `admit` does, except that a budget without room is a part of the answer.
         """
         policy = self._policy(tenant)
-        panel_of(request)  # may refuse
+        refuse_unscorable(request, policy, self._bench)
         levels = await self._ledger.budgets(account_of(tenant, session=request.session))
         return estimate(request, policy, self._bench.experts, levels)
 
@@ -362,7 +364,7 @@ class Solver:
             inheritance=None if legacy is None else legacy.inheritance(),
             queue=queue,
         )
-        panel_of(request)  # may refuse, so before anything is held
+        refuse_unscorable(request, policy, self._bench)
         claim = await self._hold(opening, request, plan)
         run = self._start(claim, request, plan, begun=opening.first, legacy=legacy)
         run.search = search
