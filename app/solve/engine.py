@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from app.gate.gate import Route
 from app.ledger.records import CallRecord
-from app.search.events import Event
+from app.search.events import Event, Heard
 from app.search.search import Search, replay
 from app.search.settings import SearchSettings
 from app.search.tree import Node
@@ -31,13 +31,25 @@ Settings: TypeAlias = SearchSettings | Rounds
 
 
 def settings_of(
-    request: SolveRequest, plan: Plan, calls: Sequence[CallRecord] = (), *, inherited: int = 0
+    request: SolveRequest,
+    plan: Plan,
+    calls: Sequence[CallRecord] = (),
+    log: Sequence[Event] = (),
+    *,
+    route: Route | None = None,
+    inherited: int = 0,
 ) -> Settings:
-    """The settings of a request's engine; which it is, its mode says, or its journal's `calls`.
+    """The settings of a request's engine. Which it is, its mode says, or the `route` that it took.
 
+    Or the `calls` of its journal, or its `log`, where the gate decided and the run has not ended.
     `inherited` is the length of the log that a search goes on from.
     """
-    if request.mode is Mode.PARALLEL or any(call.op.startswith((DRAFT, PASS)) for call in calls):
+    if (
+        request.mode is Mode.PARALLEL
+        or route is Route.PARALLEL
+        or any(call.op.startswith((DRAFT, PASS)) for call in calls)
+        or any(isinstance(event, Heard) for event in log)
+    ):
         return rounds_of(request, plan)
     return search_settings(request, plan, inherited=inherited)
 

@@ -147,7 +147,8 @@ class Replaying:
 
     async def _explore(self, run: Run, record: _Record) -> Cause:
         base = inherited_log(record.found.record)
-        settings = settings_of(run.request, run.plan, record.found.calls, inherited=len(base))
+        route = None if run.decision is None else run.decision.route
+        settings = settings_of(run.request, run.plan, route=route, inherited=len(base))
         recorded = rebuild(settings, record.found.calls, base).log
         run.search = engine_from(settings, base)
         prompts = {call.op: call.prompt_sha256 for call in record.found.calls}

@@ -91,7 +91,9 @@ class Resuming:
         past = past_of(plan, found.calls, found.texts)
         legacy = _legacy(found.record, inherited, found.texts)
         base = inherited_log(found.record)
-        settings = settings_of(request, plan, found.calls, inherited=len(base))
+        decision = found.solved.decision
+        route = None if decision is None else decision.route
+        settings = settings_of(request, plan, route=route, inherited=len(base))
         search = rebuild(settings, found.calls, base)
         if not isinstance(search, Search):
             raise NotResumable(f"{solve_id} deliberated, and has no tree that a search could grow")

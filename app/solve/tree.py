@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.answers.extract import extract
+from app.gate.gate import Route
 from app.ids import SolveId
 from app.ledger.journal import text_name
 from app.ledger.postings import CallState
@@ -99,8 +100,8 @@ async def reopen(
         return None
     base = inherited_log(record)
     request, plan = request_from(record.request), plan_from(record.plan)
-    settings = settings_of(request, plan, calls, inherited=len(base))
     log = await read_log(tree_log, record.id)
+    settings = settings_of(request, plan, calls, log, route=_route(record), inherited=len(base))
     # One that is no longer was cut off as what was taken over was written to it.
     if (
         len(log) > len(base)
@@ -162,6 +163,12 @@ def nodes(
             )
         )
     return made
+
+
+def _route(record: SolveRecord) -> Route | None:
+    """The route that an ended solve took, if it came to take one."""
+    decision = None if record.result is None else record.result.get("decision")
+    return None if decision is None else Route(decision["route"])
 
 
 def _parents(node: AnyNode) -> tuple[int, ...]:
