@@ -78,7 +78,7 @@ def solve(
     problem: Annotated[str, typer.Argument(help="The problem; - reads standard input.")],
     *,
     url: Annotated[str, typer.Option(envvar="FATHOM_URL")] = "http://127.0.0.1:8080",
-    mode: Annotated[str, typer.Option(help="auto, single or search.")] = "auto",
+    mode: Annotated[str, typer.Option(help="auto, single, search or parallel.")] = "auto",
     expected: Annotated[str | None, typer.Option(help="Score by equality with this.")] = None,
     expression: Annotated[
         str | None, typer.Option(help='Score arithmetic, such as "4 4 6 8=24".')

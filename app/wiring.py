@@ -117,7 +117,7 @@ async def open_gateway(
             cancelling=Cancelling(ledger=ledger, archive=archive, running=running),
             archive=archive,
             webhooks=Webhooks(database, allowed=allowed_origins(settings)),
-            resuming=Resuming(archive=archive, ledger=ledger, records=records),
+            resuming=Resuming(archive=archive, ledger=ledger, records=records, providers=reached),
             replaying=Replaying(archive=archive, ledger=ledger, records=records, solver=solver),
             listing=Listing(database),
             following=Following(have_ended=records.have_ended, tree_log=tree_log, drain=drain),

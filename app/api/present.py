@@ -15,6 +15,7 @@ from app.solve.outcome import ANSWER
 from app.solve.report import (
     DecisionFacts,
     EvaluationFacts,
+    ParallelFacts,
     SearchFacts,
     ShortageFacts,
     Solved,
@@ -40,6 +41,7 @@ def solve_document(solved: Solved, text: str | None) -> dict[str, Any]:
         "confidence": solved.confidence,
         "stop_reason": solved.stop_reason,
         "search": None if solved.search is None else _search(solved.search),
+        "parallel": None if solved.parallel is None else _parallel(solved.parallel),
         "evaluation": None if solved.evaluation is None else _evaluation(solved.evaluation),
         "usage": _usage(solved.calls),
         "failures": _failures(solved.calls),
@@ -208,6 +210,20 @@ def _search(facts: SearchFacts) -> dict[str, Any]:
         "best_score": facts.best_score,
         "calls": {"fresh": facts.fresh, "refine": facts.refine, "failed": facts.failed},
         "resumed": facts.resumed,
+    }
+
+
+def _parallel(facts: ParallelFacts) -> dict[str, Any]:
+    return {
+        "drafts": facts.drafts,
+        "passes": facts.passes,
+        "answers": facts.answers,
+        "vote": {
+            "leading": facts.leading,
+            "of": facts.votes,
+            "agreement": round(facts.agreement, 6),
+        },
+        "failed": facts.failed,
     }
 
 

@@ -14,6 +14,7 @@ from app.evaluators.exact import ExactConfig
 from app.evaluators.expression import ExpressionConfig
 from app.evaluators.json_schema import JsonSchemaConfig
 from app.evaluators.numeric import NumericConfig
+from app.evaluators.recorded import RecordedConfig
 
 EVALUATORS_MAX = 8
 
@@ -102,8 +103,16 @@ class JsonSchemaSpec(SpecBase):
     config: JsonSchemaConfig
 
 
+class RecordedSpec(SpecBase):
+    """The answer's own score in the recordings; only for experts whose answers are recorded."""
+
+    type: Literal["recorded"]
+    id: EvaluatorId = "recorded"
+    config: RecordedConfig = RecordedConfig()
+
+
 EvaluatorSpec = Annotated[
-    ExactSpec | ExpressionSpec | NumericSpec | ChoiceSpec | JsonSchemaSpec,
+    ExactSpec | ExpressionSpec | NumericSpec | ChoiceSpec | JsonSchemaSpec | RecordedSpec,
     Field(discriminator="type"),
 ]
 
@@ -111,7 +120,7 @@ EvaluatorSpec = Annotated[
 def is_decisive(spec: EvaluatorSpec) -> bool:
     """Whether a full score means that the answer is right, and not only well formed."""
     match spec:
-        case ExactSpec() | ExpressionSpec() | NumericSpec() | ChoiceSpec():
+        case ExactSpec() | ExpressionSpec() | NumericSpec() | ChoiceSpec() | RecordedSpec():
             return True
         case JsonSchemaSpec():
             return False

@@ -31,6 +31,7 @@ class Route(StrEnum):
     SINGLE = "single"
     STRONG = "strong"
     SEARCH = "search"
+    PARALLEL = "parallel"
 
 
 class SecondOpinion(StrEnum):

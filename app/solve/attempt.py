@@ -23,6 +23,7 @@ from app.money import NanoUSD
 from app.providers.completion import (
     Completion,
     CompletionRequest,
+    Draft,
     Message,
     Provider,
     ProviderError,
@@ -167,13 +168,14 @@ class Attempts:
         *,
         ahead: NanoUSD = NanoUSD(0),
         trial: TrialPlace | None = None,
+        drafts: Sequence[Draft] = (),
     ) -> Reply:
         """Get an answer, trying again where that may help.
 
-        A hold too small grows to `ahead` of room. Raises BudgetExceeded or LimitReached before a
-        call that does not fit, HandedOver before one that is another process's to make, CallFailed
-        when no attempt gave an answer, TimeoutError when the solve's time ran out over it, and
-        ClaimLost where another process has taken the solve over.
+        `drafts` are what is to be read. A hold too small grows to `ahead` of room. Raises
+        BudgetExceeded or LimitReached before a call that does not fit, HandedOver before one that
+        is another process's to make, CallFailed when no attempt gave an answer, TimeoutError when
+        the solve's time ran out over it, ClaimLost where another process has taken the solve over.
         """
         if (known := self.replies.get(op)) is not None:
             return known
@@ -185,7 +187,7 @@ class Attempts:
             intent = intent_for(self._claim.solve_id, op, attempt, seat, messages, trial=trial)
             draw = await self._hold(intent, seat.tokens_max(messages), ahead)
             try:
-                completion = await self._call(intent, seat, messages)
+                completion = await self._call(intent, seat, messages, drafts)
             except asyncio.CancelledError:
                 # Open until the solve is finished, which is about to happen; the tenant pays none.
                 self._list(intent, CUT_SHORT, NanoUSD(0))
@@ -235,7 +237,9 @@ class Attempts:
         del self.told[: len(told)]
         return draw
 
-    async def _call(self, intent: Intent, seat: Seat, messages: Sequence[Message]) -> Completion:
+    async def _call(
+        self, intent: Intent, seat: Seat, messages: Sequence[Message], drafts: Sequence[Draft]
+    ) -> Completion:
         expert = seat.expert
         request = CompletionRequest(
             model=expert.model,
@@ -247,6 +251,7 @@ class Attempts:
             temperature=expert.temperature if self._temperature is None else self._temperature,
             parameters=expert.parameters,
             traceparent=child_traceparent(),
+            drafts=drafts,
         )
         return await self._providers[expert.provider].complete(request, deadline_s=self._left_s())
 

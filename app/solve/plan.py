@@ -1,7 +1,8 @@
 """What a solve may do, and what it holds at first. Pure: no call, no clock, no database.
 
 A cap below the worst case narrows the answers before it refuses: `max_output_tokens` shrinks,
-though never below what a usable answer needs; a search loses the experts that no longer fit.
+though never below what a usable answer needs; a search or a deliberation loses the experts that no
+longer fit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from app.ledger.price import Price
 from app.ledger.refusals import BudgetExceeded
 from app.money import NanoUSD
 from app.providers.completion import Message
-from app.solve.prompts import fresh, input_tokens_max
+from app.solve.prompts import fresh, input_tokens_max, longest_reading
 from app.solve.request import OUTPUT_TOKENS_DEFAULT, Mode, SolveRequest
 from app.tenants.policy import Expert, Policy
 
@@ -24,6 +25,9 @@ OUTPUT_TOKENS_MIN: Final = 256
 
 BACKGROUND_DEADLINE_S: Final = 600.0
 """Of a solve in the background, where no connection is kept waiting for it."""
+
+DEEP: Final = (Mode.SEARCH, Mode.PARALLEL)
+"""Modes that ask the policy's search experts, many times, without the gate."""
 
 CEILING_TO_USUAL: Final = 4
 """How many times its usual length an answer may be."""
@@ -123,7 +127,7 @@ def _within(
         deadline_s=_deadline_s(request, policy),
         texts_days=policy.texts_days,
     )
-    if request.mode is Mode.SEARCH and not searchers:
+    if request.mode in DEEP and not searchers:
         raise BudgetExceeded("request", seats.floor_cost(first.expert.name), seats.cap)
     return replace(plan, first_hold=_first_hold(request, plan))
 
@@ -147,11 +151,23 @@ def expected_cost(request: SolveRequest, seat: Seat) -> NanoUSD:
 def round_cost(request: SolveRequest, plan: Plan) -> NanoUSD:
     """The worst case of one fresh call by each worker: what a search holds ahead."""
     dearest = max((s.worst_case(fresh(request, s.expert)) for s in plan.searchers), default=0)
-    return NanoUSD(dearest * plan.width)
+    return NanoUSD(dearest * workers(request, plan))
+
+
+def workers(request: SolveRequest, plan: Plan) -> int:
+    """How many calls are made at once."""
+    if request.mode is Mode.PARALLEL:
+        return min(plan.width, request.parallel.k)
+    return plan.width
+
+
+def reading_cost(request: SolveRequest, seat: Seat, *, drafts: int) -> NanoUSD:
+    """The worst case of a call that reads so many drafts, whatever they will say."""
+    return seat.worst_case(longest_reading(request, seat.expert, drafts))
 
 
 def _first_hold(request: SolveRequest, plan: Plan) -> NanoUSD:
-    if request.mode is Mode.SEARCH:
+    if request.mode in DEEP:
         return NanoUSD(min(plan.cap, round_cost(request, plan)))
     first = plan.first.worst_case(fresh(request, plan.first.expert))
     if request.mode is Mode.SINGLE or not may_buy_opinion(request):
@@ -167,7 +183,7 @@ def may_buy_opinion(request: SolveRequest) -> bool:
 
 
 def _cap(request: SolveRequest, policy: Policy) -> NanoUSD:
-    default = policy.search_cap if request.mode is Mode.SEARCH else policy.auto_cap
+    default = policy.search_cap if request.mode in DEEP else policy.auto_cap
     return default if request.limits.max_cost is None else request.limits.max_cost
 
 
@@ -183,6 +199,14 @@ def _choose(request: SolveRequest, policy: Policy) -> Sequence[str]:
         if name not in allowed:
             raise ExpertNotAllowed(name, allowed)
     return request.experts or allowed
+
+
+def may_ask(request: SolveRequest, policy: Policy) -> Sequence[str]:
+    """The names of the experts that the request may come to ask."""
+    if request.mode is Mode.SINGLE:
+        return [_default(request, policy)]
+    everybody = policy.search_experts if request.mode in DEEP else sorted(policy.allowed())
+    return request.experts or everybody
 
 
 def _default(request: SolveRequest, policy: Policy) -> str:

@@ -25,12 +25,12 @@ from app.ledger.refusals import BudgetExceeded, LimitReached
 from app.money import NanoUSD
 from app.providers.completion import ProviderUnavailable
 from app.search.events import UnreadableLog
-from app.search.search import Search, replay
 from app.search.trial import StopReason
 from app.solve import outcome
 from app.solve.archive import Archive, Archived, ResultErased
 from app.solve.attempt import FIRST, Attempts, CallFailed
 from app.solve.decide import choose
+from app.solve.engine import engine_from, settings_of
 from app.solve.legacy import Legacy
 from app.solve.meter import Meter
 from app.solve.outcome import ANSWER, Cause, conclude
@@ -43,7 +43,7 @@ from app.solve.resuming import SolveInProgress, stored_legacy
 from app.solve.retrace import ReplayDivergence, Retracing
 from app.solve.run import Run
 from app.solve.solver import DAY_S, STRONG, Solver
-from app.solve.tree import inherited_log, node_calls, rebuild, search_settings
+from app.solve.tree import inherited_log, node_calls, rebuild
 from app.tenants.directory import Tenant
 
 NOTHING: Final = NanoUSD(0)
@@ -97,6 +97,7 @@ class Replaying:
         record = await self._read(tenant, solve_id)
         account = Account(tenant.id, tenant.key_id, tenant.project_id)
         run = _run(record, Claim(new_id(), account, token=1), self._ledger)
+        run.providers = self._solver.providers  # for recorded scores; none of them is called
         try:
             cause = await self._again(run, record)
         except UnreadableLog as error:
@@ -137,18 +138,19 @@ class Replaying:
                     return outcome.DONE
                 case Route.STRONG:
                     return await self._solver.ask_strong(run)
-                case Route.SEARCH:
-                    return await self._search(run, record)
+                case Route.SEARCH | Route.PARALLEL:
+                    return await self._explore(run, record)
         except (BudgetExceeded, LimitReached):
             return _as_recorded(run, record.solved)
         except CallFailed as failure:
             return outcome.upstream(failure)
 
-    async def _search(self, run: Run, record: _Record) -> Cause:
+    async def _explore(self, run: Run, record: _Record) -> Cause:
         base = inherited_log(record.found.record)
-        settings = search_settings(run.request, run.plan, inherited=len(base))
+        route = None if run.decision is None else run.decision.route
+        settings = settings_of(run.request, run.plan, route=route, inherited=len(base))
         recorded = rebuild(settings, record.found.calls, base).log
-        run.search = replay(settings, base) if base else Search(settings)
+        run.search = engine_from(settings, base)
         prompts = {call.op: call.prompt_sha256 for call in record.found.calls}
         retracing = Retracing(run, run.search, prompts=prompts)
         await retracing.retrace(recorded)
@@ -262,6 +264,7 @@ _NAMES: Final = (
     "decision",
     "confidence",
     "search",
+    "deliberation",
     "lineage",
     "evaluation",
 )
@@ -280,6 +283,7 @@ def _facts(solved: Solved) -> tuple[object, ...]:
         solved.decision,
         solved.confidence,
         solved.search,
+        solved.parallel,
         solved.lineage,
         verdicts,
     )

@@ -74,6 +74,23 @@ class SearchFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ParallelFacts:
+    """A deliberation in figures: its drafts, its passes begun, and all answers of both.
+
+    Of the `votes` of the latest round, readable or not, `leading` say the same; `agreement` is the
+    probability that most further answers would (see `agreement.majority`), not that they are right.
+    """
+
+    drafts: int
+    passes: int
+    answers: int
+    leading: int
+    votes: int
+    agreement: float
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationItem:
     """One evaluator's score of the answer that was returned; what it said of it is a text."""
 
@@ -142,6 +159,7 @@ class Solved:
     resumed_from: str | None = None
     replay_of: str | None = None
     replayed: tuple[CallLine, ...] = ()
+    parallel: ParallelFacts | None = None
 
     @property
     def spent(self) -> NanoUSD:

@@ -1,7 +1,8 @@
 """What happens to a request and to its money. Read this first.
 
     admit    plan the worst case, hold the first amount, store what a run needs
-    run      gate: first answer, maybe a second opinion, decide; then one strong call or a search
+    run      gate: first answer, maybe a second opinion, decide; then one strong call or a search,
+             or, for who asks for it, a deliberation
     finish   post what was spent, free the rest, keep the answer
 
 Every call goes through `Attempts`: held, journalled, charged. However a run ends, the best answer
@@ -35,11 +36,11 @@ from app.ledger.refusals import (
     LadderReached,
     LimitReached,
 )
-from app.search.search import Search
 from app.solve import outcome
 from app.solve import plan as planner
 from app.solve.attempt import FIRST, CallFailed, HandedOver
 from app.solve.decide import choose, decide
+from app.solve.engine import engine_for
 from app.solve.estimate import Estimate, estimate
 from app.solve.explore import Explorer
 from app.solve.legacy import Legacy, seated
@@ -53,9 +54,9 @@ from app.solve.request import Mode, SolveRequest, request_from, to_document
 from app.solve.resuming import stored_legacy
 from app.solve.run import Decision, Run
 from app.solve.running import Running
-from app.solve.start import Bench, Line, first_intent, meter_of, panel_of, start
+from app.solve.start import Bench, Line, first_intent, meter_of, refuse_unscorable, start
 from app.solve.tally import Tally
-from app.solve.tree import reopen, search_settings
+from app.solve.tree import reopen
 from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
 from app.tenants.policy import Policy, PolicyNotConfigured
@@ -87,6 +88,7 @@ class Solver:
         self._bench, self._tally = bench, tally
         self._running, self._owner = running, owner
         self._new_id = new_id
+        self.providers = bench.providers
         self._start = partial(start, ledger=ledger, providers=bench.providers)
 
     async def solve(
@@ -172,8 +174,9 @@ class Solver:
 
     def check(self, tenant: Tenant, request: SolveRequest) -> None:
         """Refuse as `admit` does what no budget could help; nothing is held, and nothing waits."""
-        planner.make(request, self._policy(tenant), self._bench.experts)
-        panel_of(request)
+        policy = self._policy(tenant)
+        planner.make(request, policy, self._bench.experts)
+        refuse_unscorable(request, policy, self._bench)
 
     async def estimate(self, tenant: Tenant, request: SolveRequest) -> Estimate:
         """What the request would hold now and may cost; nothing is held, and nothing is called.
@@ -181,7 +184,7 @@ class Solver:
         Refuses as `admit` does, except that a budget without room is a part of the answer.
         """
         policy = self._policy(tenant)
-        panel_of(request)  # may refuse
+        refuse_unscorable(request, policy, self._bench)
         levels = await self._ledger.budgets(account_of(tenant, session=request.session))
         return estimate(request, policy, self._bench.experts, levels)
 
@@ -273,8 +276,8 @@ class Solver:
                 return outcome.DONE
             case Route.STRONG:
                 return await self.ask_strong(run)
-            case Route.SEARCH:
-                return await self._search(run)
+            case Route.SEARCH | Route.PARALLEL as route:
+                return await self._explore(run, route)
 
     async def route(self, run: Run) -> Route:
         """Let the gate decide, or the request; what was asked for that is among the answers."""
@@ -282,6 +285,9 @@ class Solver:
             case Mode.SEARCH:
                 why = "the request asks for a search" if run.legacy is None else run.legacy.because
                 run.decision = Decision(Route.SEARCH, "forced", [why])
+            case Mode.PARALLEL:
+                why = "the request asks for drafts and passes over them"
+                run.decision = Decision(Route.PARALLEL, "forced", [why])
             case Mode.SINGLE:
                 run.decision = _single(run.plan)
                 await run.ask(FIRST, run.plan.first)
@@ -300,10 +306,9 @@ class Solver:
         run.chosen = choose(run, strong)
         return outcome.DONE
 
-    async def _search(self, run: Run) -> Cause:
+    async def _explore(self, run: Run, route: Route) -> Cause:
         started = time.perf_counter()
-        if run.search is None:
-            run.search = Search(search_settings(run.request, run.plan))
+        run.search = engine_for(route, run.request, run.plan, opened=run.search)
         explorer = Explorer(run, run.search, tree_log=self._tree_log)
         try:
             await explorer.take_up()
@@ -359,7 +364,7 @@ class Solver:
             inheritance=None if legacy is None else legacy.inheritance(),
             queue=queue,
         )
-        panel_of(request)  # may refuse, so before anything is held
+        refuse_unscorable(request, policy, self._bench)
         claim = await self._hold(opening, request, plan)
         run = self._start(claim, request, plan, begun=opening.first, legacy=legacy)
         run.search = search

@@ -17,8 +17,9 @@ from app.solve.attempt import FIRST, Attempts, Past, intent_for
 from app.solve.legacy import Legacy
 from app.solve.meter import Meter
 from app.solve.past import tokens_of
-from app.solve.plan import Plan
+from app.solve.plan import DEEP, Plan, may_ask
 from app.solve.prompts import fresh
+from app.solve.recorded import refuse_unrecorded
 from app.solve.request import Mode, SolveRequest
 from app.solve.run import Run
 from app.tenants.policy import Expert, Policy
@@ -70,7 +71,15 @@ def start(
     )
     started_at_s = time.time()
     return Run(
-        claim, request, plan, meter, attempts, panel_of(request), started_at_s, legacy=legacy
+        claim,
+        request,
+        plan,
+        meter,
+        attempts,
+        panel_of(request),
+        started_at_s,
+        legacy=legacy,
+        providers=providers,
     )
 
 
@@ -90,8 +99,8 @@ def first_intent(
 
     So it may where the solve `runs_at_once`, in the turn in which it is admitted.
     """
-    if request.mode is Mode.SEARCH:
-        return None  # which expert it starts with, the search will say
+    if request.mode in DEEP:
+        return None  # which expert it starts with, the engine will say
     if not runs_at_once:
         return None  # left to another process before it was made, it would seem to have been
     return intent_for(solve, FIRST, 1, plan.first, fresh(request, plan.first.expert))
@@ -101,6 +110,13 @@ def panel_of(request: SolveRequest) -> Panel | None:
     """What scores the answers, if anything; raises InvalidRequest where it cannot be built."""
     asked = request.panel
     return None if asked is None else Panel(asked.evaluators, asked.combine)
+
+
+def refuse_unscorable(request: SolveRequest, policy: Policy, bench: Bench) -> None:
+    """Raise InvalidRequest for a panel that cannot be built, or that cannot score these experts."""
+    panel_of(request)
+    experts = [bench.experts[name][0] for name in may_ask(request, policy) if name in bench.experts]
+    refuse_unrecorded(request, experts, bench.providers)
 
 
 def meter_of(
