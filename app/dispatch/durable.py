@@ -9,6 +9,7 @@ solve does not wait any more.
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 import structlog
 from structlog.contextvars import bound_contextvars
@@ -33,6 +34,9 @@ from app.solve.solver import Solver
 from app.telemetry import traces
 from app.telemetry.readiness import Drain
 from app.tenants.directory import Directory, Tenant
+
+FORGETS_EVERY_S: Final = 60.0
+"""How often workflows that are long over are deleted."""
 
 log = structlog.get_logger()
 
@@ -115,6 +119,7 @@ class Durable:
         """
         beating_since: float | None = None
         clock = asyncio.get_running_loop().time
+        forgets_at = clock()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
@@ -122,6 +127,9 @@ class Durable:
                     beating_since = clock() if beating_since is None else beating_since
                     if clock() - beating_since >= self._queued.lease_s:
                         await workflows.revive(living=await self._queued.living())
+                    if clock() >= forgets_at:
+                        await workflows.forget()
+                        forgets_at = clock() + FORGETS_EVERY_S
                     for lost in await workflows.without(await self._look()):
                         tasks.create_task(self.run_solve(lost))
                 except DatabaseUnavailable as error:
