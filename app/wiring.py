@@ -17,7 +17,7 @@ from app.catalogue import make_policy, open_provider, price_experts
 from app.db import migrate
 from app.db.engine import Database, DatabaseUnavailable
 from app.db.probe import database_trouble, schema_trouble
-from app.dispatching import Parts, dispatching, task_group
+from app.dispatching import Parts, dispatching, make_turns, task_group
 from app.ids import uuid7
 from app.ledger.alerts import Alerts
 from app.ledger.books import Books
@@ -103,11 +103,11 @@ async def open_gateway(
             owner=replica,
         )
         archive, directory = Archive(records=records, tree_log=tree_log), Directory(database)
-        parts = Parts(database, ledger, records, directory, solver, running, drain, replica)
+        turns = make_turns(settings, config, metrics, directory)
+        parts = Parts(database, ledger, records, directory, solver, running, drain, replica, turns)
         await stack.enter_async_context(_recovering(parts, settings, metrics))
         await stack.enter_async_context(_sweeping(settings, database, metrics, drain))
-        opening = dispatching(parts, settings, config, metrics)
-        dispatchers = await stack.enter_async_context(opening)
+        dispatchers = await stack.enter_async_context(dispatching(parts, settings))
         services = Services(
             directory=directory,
             solver=solver,
@@ -160,6 +160,7 @@ async def _recovering(parts: Parts, settings: Settings, metrics: Metrics) -> Asy
         leases=leases,
         running=parts.running,
         giving_up=giving_up,
+        turn=parts.turns.turn,
         drain=parts.drain,
     )
     try:
@@ -168,6 +169,8 @@ async def _recovering(parts: Parts, settings: Settings, metrics: Metrics) -> Asy
         async with task_group() as tasks:
             keeping = tasks.create_task(recovery.run())
             yield
+            parts.drain.begun = True  # or it would claim again what it hands over
+            await recovery.hand_over(within_s=settings.lease_s)
             keeping.cancel()
         with suppress(DatabaseUnavailable):
             await leases.leave()

@@ -168,7 +168,8 @@ class Explorer:
             await self._abandon(trial, failure.call_id, failure.cost, kind)
         except (BudgetExceeded, LimitReached, HandedOver) as refusal:
             # The trial stays open: it was never made, and after a refusal no other will be.
-            self._refused = refusal
+            if self._reason is None:  # else nobody needs it any more
+                self._refused = refusal
             await self._wake()
         else:
             await self._tell(trial, await self._run.evaluate(reply))
