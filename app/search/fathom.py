@@ -29,6 +29,11 @@ VOTERS: Final = 4
 """Sets of beliefs drawn an ask. A choice's probability is its share of their votes."""
 ENDS_MAX: Final = 24
 """So many lineages, the most promising by a plain rule, are judged; the work an ask is bounded."""
+COARSEST: Final = 0.25
+FINE: Final = 1e-3
+"""Scores with fewer levels than four are taken for fine ones: the sums over levels would, of
+answers that were all wrong, expect no better of anybody. Told of 0 or 1, it solved .90 in place of
+.96 within 48 calls where refining helps, and .88 in place of .91 where it does not (400 seeds)."""
 VERDICTS: Final = 5
 """After every call the voters say what the best option is worth. Whether to stop, the mean of the
 last so many verdicts decides: the lowest of many draws alone would end a search too soon."""
@@ -60,7 +65,7 @@ class Fathom:
         self._max_depth = settings.max_depth
         self._value = settings.value
         self._expected_costs = dict(settings.expected_costs)
-        self._step = settings.score_step
+        self._step = settings.score_step if settings.score_step <= COARSEST else FINE
         self._lineages = Lineages(settings.experience)
         self._judge = Judge(settings.score_noise)
         self._beliefs = believe(self._lineages, settings.score_noise)

@@ -72,6 +72,8 @@ def search_settings(request: SolveRequest, plan: Plan, *, inherited: int = 0) ->
         expected_costs=tuple(
             (seat.expert.name, expected_cost(request, seat)) for seat in plan.searchers
         ),
+        score_step=plan.score_step,
+        score_noise=plan.score_noise,
         inherited=inherited,
     )
 

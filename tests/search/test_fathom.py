@@ -27,6 +27,7 @@ def search_of(
     value: int | None = None,
     costs: tuple[tuple[str, int], ...] = (),
     noise: float = 0.0,
+    step: float = 1e-3,
 ) -> Search:
     """A search by `fathom` that nothing but its size or its value ends."""
     return Search(
@@ -40,6 +41,7 @@ def search_of(
             value=value,
             expected_costs=costs,
             score_noise=noise,
+            score_step=step,
         )
     )
 
@@ -250,3 +252,12 @@ def test_expert_that_joins_late_is_tried() -> None:
         search.tell(asked(search).id, 0.3, cost=1)
     search.set_experts(("a", "b"))
     assert "b" in {asked(search).expert for _ in range(20)}
+
+
+def test_answers_that_are_all_wrong_leave_the_other_expert_a_chance() -> None:
+    """Scores of 0 or 1: nothing but zeros does not show that nobody knows better."""
+    search = search_of("cheap", "dear", costs=(("cheap", 1), ("dear", 6)), step=1.0)
+    for _ in range(48):
+        trial = asked(search)
+        search.tell(trial.id, 0.0, cost=1 if trial.expert == "cheap" else 6)
+    assert sum(node.expert == "dear" for node in search.nodes) > 2
