@@ -59,7 +59,7 @@ class Plan:
     left, with the Unix time at which that one starts anew. `texts_days` is how long its texts are
     kept once it has ended; `ladder` says why only a single call is made where more were asked for.
     `score_step` and `score_noise` are what a search is told of its scores, here lest one that goes
-    on be told otherwise.
+    on be told otherwise, and so is `pass_value`: V, where the request itself says what it is.
     """
 
     first: Seat
@@ -77,6 +77,7 @@ class Plan:
     ladder: str | None = None
     score_step: float = 1e-3
     score_noise: float = 0.0
+    pass_value: NanoUSD | None = None
 
 
 class ExpertNotAllowed(GatewayError):
@@ -130,6 +131,7 @@ def _within(
         texts_days=policy.texts_days,
         score_step=float(scale.step),
         score_noise=scale.noise,
+        pass_value=request.gate.value,
     )
     if request.mode is Mode.SEARCH and not searchers:
         raise BudgetExceeded("request", seats.floor_cost(first.expert.name), seats.cap)

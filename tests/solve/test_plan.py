@@ -199,13 +199,17 @@ def test_search_is_told_how_its_scores_come() -> None:
         assert search_settings(request, stored).score_noise == 0.0
 
 
+SINCE = {"score_step", "score_noise", "pass_value"}
+"""Fields that plans did not always have."""
+
+
 def test_plan_from_before_steps_were_stored_goes_on_as_it_began() -> None:
     """With the step that every search had."""
     document = to_document(make(SEARCHED, POLICY, even_bench()))
-    before = {name: part for name, part in document.items() if not name.startswith("score_")}
-    assert len(before) == len(document) - 2
+    before = {name: part for name, part in document.items() if name not in SINCE}
+    assert len(before) == len(document) - len(SINCE)
     settings = search_settings(SEARCHED, plan_from(before))
-    assert (settings.score_step, settings.score_noise) == (1e-3, 0.0)
+    assert (settings.score_step, settings.score_noise, settings.pass_value) == (1e-3, 0.0, None)
 
 
 def test_explicit_search_has_the_larger_cap() -> None:
