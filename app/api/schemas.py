@@ -92,7 +92,10 @@ class GateBody(_Body):
     """How the gate decides."""
 
     value_usd: Usd | None = Field(
-        None, description="V: what a wrong answer costs you. Default: your policy's."
+        None,
+        description="V: what a wrong answer costs you. Default: your policy's. Given here, it also "
+        "ends a search by `fathom` once no call left to make is worth its price: V times the "
+        "chance that an answer then reaches `target_score`.",
     )
     second_opinion: SecondOpinion = Field(
         SecondOpinion.AUTO, description="When a second cheap answer is bought before deciding."

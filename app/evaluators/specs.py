@@ -15,6 +15,7 @@ from app.evaluators.expression import ExpressionConfig
 from app.evaluators.json_schema import JsonSchemaConfig
 from app.evaluators.numeric import NumericConfig
 from app.evaluators.recorded import RecordedConfig
+from app.evaluators.scale import RIGHT_OR_WRONG, Scale, one_of, staged, weighted
 
 EVALUATORS_MAX = 8
 
@@ -128,6 +129,17 @@ def is_decisive(spec: EvaluatorSpec) -> bool:
             assert_never(spec)
 
 
+def scale(spec: EvaluatorSpec) -> Scale:
+    """What scores it can give."""
+    match spec:
+        case ExactSpec() | NumericSpec() | ChoiceSpec() | JsonSchemaSpec():
+            return RIGHT_OR_WRONG
+        case ExpressionSpec() | RecordedSpec():
+            return Scale()
+        case _:
+            assert_never(spec)
+
+
 class PanelSpec(BaseModel):
     """The evaluators of a solve, and how their scores are combined."""
 
@@ -141,3 +153,15 @@ class PanelSpec(BaseModel):
         """Whether a full score of the panel means that the answer is right."""
         verdicts = [is_decisive(spec) for spec in self.evaluators]
         return all(verdicts) if self.combine is Combine.ANY else any(verdicts)
+
+    @property
+    def scale(self) -> Scale:
+        """What scores the panel can give; where an evaluator fails and is left out, others."""
+        scales = [scale(spec) for spec in self.evaluators]
+        match self.combine:
+            case Combine.WEIGHTED:
+                return weighted(scales, [spec.weight for spec in self.evaluators])
+            case Combine.ALL | Combine.ANY:
+                return one_of(scales)
+            case Combine.CASCADE:
+                return staged(scales)

@@ -80,9 +80,12 @@ def search_settings(request: SolveRequest, plan: Plan, *, inherited: int = 0) ->
         target_score=options.target_score,
         patience=options.patience,
         value=options.score_value or None,  # worth nothing is not weighed
+        pass_value=plan.pass_value or None,
         expected_costs=tuple(
             (seat.expert.name, expected_cost(request, seat)) for seat in plan.searchers
         ),
+        score_step=plan.score_step,
+        score_noise=plan.score_noise,
         inherited=inherited,
     )
 

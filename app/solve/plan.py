@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from app.errors import GatewayError, InvalidRequest
+from app.evaluators.scale import Scale
 from app.gate.gate import SecondOpinion
 from app.ledger.price import Price
 from app.ledger.refusals import BudgetExceeded
@@ -61,6 +62,8 @@ class Plan:
     `capped_by` says what set the cap: the request (or its policy), or the budget that had less
     left, with the Unix time at which that one starts anew. `texts_days` is how long its texts are
     kept once it has ended; `ladder` says why only a single call is made where more were asked for.
+    `score_step` and `score_noise` are what a search is told of its scores, here lest one that goes
+    on be told otherwise, and so is `pass_value`: V, where the request itself says what it is.
     """
 
     first: Seat
@@ -76,6 +79,9 @@ class Plan:
     capped_by: str = "request"
     resets_at_s: int | None = None
     ladder: str | None = None
+    score_step: float = 1e-3
+    score_noise: float = 0.0
+    pass_value: NanoUSD | None = None
 
 
 class ExpertNotAllowed(GatewayError):
@@ -115,6 +121,7 @@ def _within(
     first = seats.narrowed(_default(request, policy))
     searchers = tuple(filter(None, map(seats.fitting, seats.searchers(policy))))
     width = request.search.concurrency or policy.concurrency
+    scale = Scale() if request.panel is None else request.panel.scale
     plan = Plan(
         first=first,
         second=seats.fitting(seats.role(policy.second_opinion_expert)) or first,
@@ -126,6 +133,9 @@ def _within(
         width=width,
         deadline_s=_deadline_s(request, policy),
         texts_days=policy.texts_days,
+        score_step=float(scale.step),
+        score_noise=scale.noise,
+        pass_value=request.gate.value,
     )
     if request.mode in DEEP and not searchers:
         raise BudgetExceeded("request", seats.floor_cost(first.expert.name), seats.cap)

@@ -153,8 +153,7 @@ class Run:
         if not scored:
             return next(iter(answers), None)
         candidates = [Scored(_meant(answer), score) for answer, score in scored]
-        # No evaluator that there is would score the same answer otherwise another time.
-        return scored[select(candidates, noisy=False)][0]
+        return scored[select(candidates, noisy=self.plan.score_noise > 0)][0]
 
 
 def voted(answers: Sequence[Answer]) -> Answer | None:
