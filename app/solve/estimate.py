@@ -16,7 +16,7 @@ from app.ledger.price import Price
 from app.ledger.refusals import BudgetExceeded, LadderReached
 from app.money import NanoUSD
 from app.solve import plan as planner
-from app.solve.attempt import BYTES_PER_TOKEN
+from app.solve.charging import BYTES_PER_TOKEN
 from app.solve.plan import (
     CEILING_TO_USUAL,
     Plan,
