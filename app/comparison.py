@@ -17,7 +17,7 @@ from app.catalogue import open_recordings
 from app.demo import serving
 from app.errors import InvalidRequest
 from app.evaluation.asking import TIMEOUT_S, Asking
-from app.evaluation.compared import finished, measured, report
+from app.evaluation.compared import finished, report
 from app.evaluation.comparing import Comparing, Comparison, Folder, KeyOf, open_folder
 from app.evaluation.comparison_page import comparison_page
 from app.evaluation.grading import Grader, RecordedExpert
@@ -239,17 +239,15 @@ async def _compare(
 def _write_report(comparison: Comparison, folder: Folder, *, baseline: str, warm_up: int) -> Path:
     """`report.json` and `report.html`, of the tasks that are finished; the page's path."""
     counted = {task.id for task in comparison.tasks.tasks[warm_up:]}
-    asked = {arm.id for arm in comparison.arms}
     results = [
         result
         for result in read_results(folder.results)
-        if result.task in counted and result.arm in asked and result.seed in comparison.seeds
+        if result.task in counted and result.seed in comparison.seeds
     ]
-    names = finished(results, seeds=len(comparison.seeds))
-    if not names:
+    asked = [arm.id for arm in comparison.arms]
+    arms = finished(results, asked, seeds=len(comparison.seeds))
+    if not arms:
         raise InvalidRequest("warm-up", "no task is left that every strategy has finished")
-    kept = set(names)
-    arms = measured([result for result in results if result.task in kept], names)
     figures = report(arms, baseline=baseline, seed=comparison.seeds[0]) | {
         "matched": {
             "by": comparison.match,
@@ -261,8 +259,8 @@ def _write_report(comparison: Comparison, folder: Folder, *, baseline: str, warm
         "seeds": comparison.seeds,
         "strong": next(one.name for one in comparison.strategies if one.kind == STRONG),
         "warm_up": warm_up,
-        "unfinished": len(counted) - len(names),
     }
+    figures["unfinished"] = len(counted) - figures["tasks"]
     (folder.path / "report.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     page = folder.path / "report.html"
     page.write_text(comparison_page(figures), "utf-8")

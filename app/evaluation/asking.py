@@ -37,11 +37,15 @@ class ComparisonStopped(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A solve object, or the problem instead of one; `ms` is how long it took to come."""
+    """A solve object, or the problem instead of one; `ms` is how long it took to come.
+
+    `is_again` where it was paid for before, and only read now.
+    """
 
     document: Json
     is_solve: bool
     ms: float
+    is_again: bool = False
 
     @property
     def is_unanswerable(self) -> bool:
@@ -75,7 +79,8 @@ class Asking:
             response = await self._post("/v1/solve", body, headers)
             document, ms = _document(response), (perf_counter() - asked) * 1000
             if not response.is_error:
-                return Reply(document, is_solve=True, ms=ms)
+                again = "Idempotency-Replayed" in response.headers
+                return Reply(document, is_solve=True, ms=ms, is_again=again)
             if _is_own_bound(document) or _has_failed(document):
                 return Reply(document, is_solve=False, ms=ms)
             if not document["retryable"] or perf_counter() - started > PATIENCE_S:

@@ -53,22 +53,15 @@ class Draws:
         return means
 
 
-def measured(results: Iterable[Result], tasks: Sequence[str]) -> Mapping[ArmId, Measured]:
-    """Every arm that has all of `tasks`; call it with those that `finished` names."""
-    by_arm: dict[ArmId, dict[str, list[Result]]] = {}
+def finished(
+    results: Iterable[Result], arms: Sequence[ArmId], *, seeds: int
+) -> Mapping[ArmId, Measured]:
+    """Each of the arms, on the tasks that all of them have done with every seed."""
+    done: dict[str, dict[ArmId, list[Result]]] = {}
     for result in results:
-        by_arm.setdefault(result.arm, {}).setdefault(result.task, []).append(result)
-    return {arm: _measured([rows[task] for task in tasks]) for arm, rows in by_arm.items()}
-
-
-def finished(results: Iterable[Result], seeds: int) -> Sequence[str]:
-    """The tasks that every arm has done with every seed, in the order in which they were begun."""
-    done: dict[str, Counter[ArmId]] = {}
-    arms: set[ArmId] = set()
-    for result in results:
-        arms.add(result.arm)
-        done.setdefault(result.task, Counter())[result.arm] += 1
-    return [task for task, rows in done.items() if all(rows[arm] >= seeds for arm in arms)]
+        done.setdefault(result.task, {}).setdefault(result.arm, []).append(result)
+    tasks = [rows for rows in done.values() if all(len(rows.get(arm, ())) >= seeds for arm in arms)]
+    return {arm: _measured([rows[arm] for rows in tasks]) for arm in arms if tasks}
 
 
 def report(arms: Mapping[ArmId, Measured], *, baseline: str, seed: int) -> Json:

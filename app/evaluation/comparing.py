@@ -263,7 +263,7 @@ def _solved(reply: Reply) -> Json:
         "cost_usd": solve["cost"]["total_usd"],
         "tokens": usage["total_tokens"],
         "calls": sum(expert["calls"] for expert in usage["by_expert"]),
-        "latency_ms": solve["timing"]["total_ms"],
+        "latency_ms": solve["timing"]["total_ms"] if reply.is_again else round(reply.ms, 3),
         "expert": names[-1] if names else "",
         "solve": solve["id"],
     }

@@ -28,13 +28,15 @@ ROUTES: Final[Mapping[str, str]] = {
 }
 MIX_POINTS: Final = 40
 NONE: Final = "-"
+NAME_MAX: Final = 22
+"""Characters of a name where there is little room; its letter tells it apart."""
 
 _STYLE: Final = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:68rem;margin:2rem auto;padding:0 1rem;"
     "color:#222}h2{margin-top:2.2rem}figure{margin:0}figcaption{color:#555;font-size:.9em}"
     "table{border-collapse:collapse;font-size:.88em}td,th{padding:.25rem .6rem;text-align:right;"
-    "border-bottom:1px solid #ddd;white-space:nowrap;vertical-align:bottom}"
-    "td:first-child,th:first-child{text-align:left}small{color:#666;display:block}"
+    "border-bottom:1px solid #ddd;white-space:nowrap;vertical-align:top}"
+    "td:first-child,th:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}small{color:#666;display:block}"
     "svg{width:100%;max-width:48rem;height:auto}.wide{overflow-x:auto}"
     ".mark{display:inline-block;min-width:1.3em;border-radius:.7em;color:#fff;text-align:center;"
     "font-weight:bold;margin-right:.4em;font-size:.85em}.best{font-weight:bold}"
@@ -66,7 +68,7 @@ def comparison_page(report: Json) -> str:
             "Accuracy by tokens", _scatter(lines, "tokens", "tokens a task", _count), _TOKENS_WORDS
         ),
         _calibrations(lines),
-        _routes(report["arms"]),
+        _routes(lines),
         _categories(report, lines),
         _statuses(report["arms"]),
     )
@@ -109,26 +111,31 @@ def _matched(report: Json) -> str:
 
 def _table(report: Json, lines: Sequence[_Line]) -> str:
     head = (
-        "<tr><th>strategy<th>bound<th>accuracy<th>mean score<th>cost a task<th>tokens<th>calls"
-        f"<th>latency ms<br>p50 / p95<th>accuracy less<br>{escape(report['baseline'])}"
-        "<th>above mixing at<br>equal dollars"
+        "<tr><th>strategy<th>bound<th>accuracy %<th>mean<br>score<th>$ a task<th>tokens<th>calls"
+        "<th>ms, p50<br>and p95<th>points above<br>the baseline<th>points above<br>mixing"
     )
     rows = [_row(line, arm) for line in lines for arm in line.arms]
-    return f'<div class="wide"><table>{head}{"".join(rows)}</table></div>'
+    words = (
+        f"Baseline: {report['baseline']}. Mixing: at the same mean dollars, a coin between the "
+        "baseline and one strong call. Latency as the client saw it; that of recorded answers is "
+        "the gateway's own."
+    )
+    table = f'<div class="wide"><table>{head}{"".join(rows)}</table></div>'
+    return f"<figure>{table}<figcaption>{escape(words)}</figcaption></figure>"
 
 
 def _row(line: _Line, arm: Json) -> str:
     latency = arm["latency_ms"]
     difference = arm.get("to_baseline", {}).get("accuracy")
     cells = (
-        f"{line.badge}{escape(line.name)}",
+        f"{line.badge}{_wrapping(line.name)}",
         escape(arm["budget"]),
-        _ranged(arm["accuracy"], _percent),
+        _ranged(arm["accuracy"], lambda share: f"{100 * share:.1f}"),
         _number(arm["score"]["value"], "{:.3f}".format),
-        _ranged(arm["cost_usd"], _dollars),
+        _ranged(arm["cost_usd"], lambda dollars: f"{dollars:.3g}"),
         _number(arm["tokens"]["value"], _count),
         _number(arm["calls"]["value"], "{:.2f}".format),
-        f"{latency['p50']:.0f} / {latency['p95']:.0f}",
+        f"{_count(latency['p50'])}<small>{_count(latency['p95'])}</small>",
         _ranged(difference, _points),
         _ranged(arm.get("to_mixing"), _points),
     )
@@ -231,18 +238,22 @@ def _calibrations(lines: Sequence[_Line]) -> str:
     )
 
 
-def _routes(arms: Sequence[Json]) -> str:
+def _routes(lines: Sequence[_Line]) -> str:
     rows: list[tuple[str, Mapping[str, float]]] = []
-    for arm in arms:
+    for line, arm in [(one, arm) for one in lines for arm in one.arms]:
         total = sum(arm["routes"].values())
         if total:
             shares = {
                 route: arm["routes"][route] / total for route in ROUTES if route in arm["routes"]
             }
-            rows.append((f"{arm['strategy']}, {arm['budget']}", shares))
+            rows.append((f"{line.mark} {_short(line.name)}, {arm['budget']}", shares))
     seen = {route for _, shares in rows for route in shares}
     colours = {route: colour for route, colour in ROUTES.items() if route in seen}
     return _figure("Routes", stacked(rows, colours), "Which way the answers came, by share.")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME_MAX else f"{name[: NAME_MAX - 1]}…"
 
 
 def _categories(report: Json, lines: Sequence[_Line]) -> str:
@@ -254,7 +265,7 @@ def _categories(report: Json, lines: Sequence[_Line]) -> str:
             sizes[name] = max(sizes.get(name, 0), one["tasks"])
     if set(sizes) <= {""}:
         return ""
-    names = "".join(f"<th>{line.badge}{escape(line.name)}" for line, _ in last)
+    names = "".join(f"<th>{line.badge}<br>{_wrapping(line.name)}" for line, _ in last)
     rows = [
         _category(name, size, [found.get(name) for _, found in last])
         for name, size in sorted(sizes.items(), key=lambda item: -item[1])
@@ -304,12 +315,17 @@ def _ranged(interval: Json | None, form: Form) -> str:
     return f"{form(interval['value'])}<small>{low} to {high}</small>"
 
 
+def _wrapping(name: str) -> str:
+    """A name that may be broken where its parts meet."""
+    return escape(name).replace(":", ":<wbr>").replace("@", "<wbr>@").replace("+", "+<wbr>")
+
+
 def _number(value: float | None, form: Form) -> str:
     return NONE if value is None else form(value)
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.3g} %"
+    return f"{100 * value:.0f} %"
 
 
 def _points(value: float) -> str:
@@ -317,7 +333,7 @@ def _points(value: float) -> str:
 
 
 def _dollars(value: float) -> str:
-    return f"${value:.4g}" if value < 100 else f"${value:,.0f}"
+    return f"${value:.3g}" if value < 100 else f"${value:,.0f}"
 
 
 def _count(value: float) -> str:
