@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+import signal
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -109,16 +111,15 @@ def run(
     base = _baseline(comparison, baseline)
     served = _served(url, key, config)
     folder = open_folder(out, comparison)
-    try:
-        if isinstance(served, GatewayConfig):
-            allowed = _usd("limit-usd", limit_usd)
-            asyncio.run(_in_process(comparison, folder, served, allowed))
-        else:
-            asyncio.run(_compare(comparison, folder, served.url, lambda _arm, _seed: served.key))
-    except KeyboardInterrupt:
-        done = len(read_results(folder.results))
-        typer.echo(f"{done} answers are kept; the same command goes on from there", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    if isinstance(served, GatewayConfig):
+        allowed = _usd("limit-usd", limit_usd)
+        is_done = asyncio.run(_in_process(comparison, folder, served, allowed))
+    else:
+        is_done = asyncio.run(_compare(comparison, folder, served.url, lambda _a, _s: served.key))
+    if not is_done:
+        kept = len(read_results(folder.results))
+        typer.echo(f"{kept} answers are kept; the same command goes on from there", err=True)
+        raise typer.Exit(INTERRUPTED)
     typer.echo(str(_write_report(comparison, folder, baseline=base, warm_up=warm_up)))
 
 
@@ -168,13 +169,14 @@ def _served(url: str | None, key: str | None, config: Path | None) -> GatewayCon
 
 async def _in_process(
     comparison: Comparison, folder: Folder, config: GatewayConfig, limit: NanoUSD
-) -> None:
+) -> bool:
     """Serve a gateway over real HTTP on a free port, its database kept in the folder."""
     settings = Settings(database_url=f"sqlite+aiosqlite:///{folder.path / 'fathom.db'}")
     async with open_gateway(settings, config) as gateway:
         keys = await _open_keys(gateway, comparison, folder, limit)
         async with serving(gateway) as url:
-            await _compare(comparison, folder, url, keys, recorded=_recorded(comparison, config))
+            recorded = _recorded(comparison, config)
+            return await _compare(comparison, folder, url, keys, recorded=recorded)
 
 
 async def _open_keys(
@@ -221,7 +223,8 @@ async def _compare(
     keys: KeyOf,
     *,
     recorded: Mapping[str, RecordedExpert] | None = None,
-) -> None:
+) -> bool:
+    """Carry it out; False where Ctrl-C ended it, once what had begun was done."""
     async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
         comparing = Comparing(
             comparison, Asking(client), keys=keys, grader=Grader(recorded or {}), folder=folder
@@ -229,11 +232,32 @@ async def _compare(
         arms = await comparing.check()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         console = Console(stderr=True)
-        with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        with (
+            Progress(*columns, TimeRemainingColumn(), console=console) as bar,
+            _until_interrupted() as stop,
+        ):
             shown = bar.add_task("solves", total=None)
-            await comparing.run(
-                arms, progress=lambda done, of: bar.update(shown, completed=done, total=of)
+            return await comparing.run(
+                arms,
+                progress=lambda done, of: bar.update(shown, completed=done, total=of),
+                stop=stop,
             )
+
+
+@contextmanager
+def _until_interrupted() -> Generator[asyncio.Event]:
+    """An event that the first Ctrl-C sets; a second one ends the process as ever."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def interrupted() -> None:
+        stop.set()
+        loop.remove_signal_handler(signal.SIGINT)
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    try:
+        yield stop
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 def _write_report(comparison: Comparison, folder: Folder, *, baseline: str, warm_up: int) -> Path:

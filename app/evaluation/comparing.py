@@ -144,8 +144,13 @@ class Comparing:
             await self._estimate(arms[0], task)
         return arms
 
-    async def run(self, arms: Sequence[Arm], *, progress: Callable[[int, int], None]) -> None:
-        """Ask for what is not done yet; `progress` is told how much is done, and of how much."""
+    async def run(
+        self, arms: Sequence[Arm], *, progress: Callable[[int, int], None], stop: asyncio.Event
+    ) -> bool:
+        """Ask for what is not done yet, until `stop` is set; whether everything is done.
+
+        `progress` is told how much is done, and of how much.
+        """
         done = {result.key for result in read_results(self._folder.results)}
         wanted = list(self._wanted(arms))
         left = [one for one in wanted if (one.task.id, one.arm.id, one.seed) not in done]
@@ -157,6 +162,8 @@ class Comparing:
             async def work() -> None:
                 nonlocal finished
                 for one in waiting:
+                    if stop.is_set():
+                        return
                     results.append(await self._result(one))
                     finished += 1
                     progress(finished, len(wanted))
@@ -168,6 +175,7 @@ class Comparing:
             except ExceptionGroup as failures:
                 # One worker failed and the others were cancelled for it: its reason is the reason.
                 raise failures.exceptions[0] from None
+        return finished == len(wanted)
 
     def _wanted(self, arms: Sequence[Arm]) -> Iterator[Asked]:
         # Task by task, so that what is done when a run is cut short can be compared.

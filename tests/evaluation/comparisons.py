@@ -1,5 +1,6 @@
 """Small comparisons against a gateway whose models follow a script."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,5 +53,5 @@ async def compared(fathom: Fathom, asked: Comparison, out: Path) -> list[Result]
         folder=folder,
     )
     arms = await comparing.check()
-    await comparing.run(arms, progress=lambda _done, _of: None)
+    assert await comparing.run(arms, progress=lambda _done, _of: None, stop=asyncio.Event())
     return list(read_results(folder.results))
