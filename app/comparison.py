@@ -272,7 +272,8 @@ def _write_report(comparison: Comparison, folder: Folder, *, baseline: str, warm
     arms = finished(results, asked, seeds=len(comparison.seeds))
     if not arms:
         raise InvalidRequest("warm-up", "no task is left that every strategy has finished")
-    figures = report(arms, baseline=baseline, seed=comparison.seeds[0]) | {
+    figures = report(arms, baseline=baseline, seed=comparison.seeds[0])
+    figures |= {
         "matched": {
             "by": comparison.match,
             "amounts": comparison.amounts,
@@ -283,8 +284,8 @@ def _write_report(comparison: Comparison, folder: Folder, *, baseline: str, warm
         "seeds": comparison.seeds,
         "strong": next(one.name for one in comparison.strategies if one.kind == STRONG),
         "warm_up": warm_up,
+        "unfinished": len(counted) - figures["tasks"],
     }
-    figures["unfinished"] = len(counted) - figures["tasks"]
     (folder.path / "report.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     page = folder.path / "report.html"
     page.write_text(comparison_page(figures), "utf-8")

@@ -30,6 +30,9 @@ NO_ANSWER: Final = frozenset({"deadline-no-answer", EXHAUSTED})
 OWN_BOUNDS: Final = frozenset({"request", *LIMIT.values()})
 """What the gateway calls the bounds that a request set itself."""
 
+MEMBERS: Final = frozenset({"status", "code", "detail", "retryable"})
+"""What is read of a problem here."""
+
 
 class ComparisonStopped(GatewayError):
     """The gateway refuses, or is not there: nothing more can be compared."""
@@ -113,9 +116,9 @@ def _has_failed(problem: Json) -> bool:
 def _document(response: httpx.Response) -> Json:
     try:
         document: Json = response.json()
-        if response.is_error:
-            document["code"], document["retryable"], document["detail"]
-    except (ValueError, LookupError, TypeError):
+        if response.is_error and not document.keys() >= MEMBERS:
+            raise ValueError("no problem of ours")
+    except (ValueError, AttributeError):
         answered = f"HTTP {response.status_code} and not as a gateway would"
         raise ComparisonStopped(f"{response.url}: answered {answered}; is it Fathom?") from None
     return document

@@ -164,11 +164,10 @@ def _to_mixing(arm: Measured, base: Measured, strong: Measured, draws: Draws) ->
             share = np.where(dear > cheap, (mean(arm.cost) - cheap) / (dear - cheap), 1.0)
         share = np.clip(share, 0, 1)
         mixed = (1 - share) * mean(base.right) + share * mean(strong.right)
-        difference: Array = mean(arm.right) - mixed
-        return difference
+        return np.asarray(mean(arm.right) - mixed, dtype=np.float64)
 
     def plain(values: Array) -> Array:
-        return np.asarray(np.mean(values[known]))
+        return np.asarray(np.mean(values[known]), dtype=np.float64)
 
     def drawn(values: Array) -> Array:
         return draws.mean(np.where(known, values, np.nan))

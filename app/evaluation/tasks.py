@@ -46,6 +46,16 @@ Grading = Panel | Literal["recorded", "gateway"]
 """By what an answer is graded: here, by the sample's own score, or by what the gateway said."""
 
 
+class _Part(BaseModel):
+    text: str
+
+
+class _Message(BaseModel):
+    """All that is read of a message here; the rest of it is the gateway's to check."""
+
+    content: str | list[_Part]
+
+
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must be printable, and one line")
@@ -211,7 +221,7 @@ def _problem(sent: str | list[Json]) -> str:
     """The caller's own words, as the gateway reads them: the last message's text."""
     if isinstance(sent, str):
         return sent
-    content = sent[-1].get("content", "")
-    if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) for part in content)
-    return str(content)
+    content = _Message.model_validate(sent[-1]).content
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.text for part in content)

@@ -114,7 +114,7 @@ async def test_task_that_the_gateway_refuses_is_named_first(
     sqlite_url: str, tmp_path: Path
 ) -> None:
     """And not found after the others were paid for."""
-    unfit = {"type": "exact", "visibility": "search", "config": {}}
+    unfit = {"type": "exact", "visibility": "search", "config": {"wanted": 4}}
     lines = [*SUMS, {"id": "unfit", "input": "x", "evaluators": [unfit]}]
     asked = comparison(task_file(tmp_path, lines), "single:cheap")
     async with fathom(sqlite_url, unexpected) as running:

@@ -47,6 +47,15 @@ def test_final_evaluators_are_not_sent(tmp_path: Path) -> None:
     assert alone.body == {"input": "2 + 2?", "metadata": {"a": "b", "category": "sums"}}
 
 
+def test_problem_of_a_conversation_is_its_last_message(tmp_path: Path) -> None:
+    """As the gateway reads it, whose recordings are keyed by it."""
+    parts = [{"type": "text", "text": "2"}, {"type": "text", "text": "+ 2?"}]
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": parts}]
+    task = _only(tmp_path, input=turns, expected=4)
+    assert task.problem == "2\n+ 2?"
+    assert task.body["input"] == turns
+
+
 @pytest.mark.parametrize(
     ("expected", "text", "is_right"),
     [
@@ -110,6 +119,7 @@ def test_recorded_scores_need_the_recordings(tmp_path: Path) -> None:
 BAD_LINES = [
     ("{", "not JSON, Expecting property name"),
     ("[]", "Input should be"),
+    ('{"id": "2", "input": [{"role": "user"}], "expected": 4}', "content: Field required"),
     ('{"id": "2", "expected": 4}', "input: Field required"),
     ('{"id": "2", "input": "x", "expected": 4, "colour": 1}', "colour: Extra inputs"),
     ('{"id": "2", "input": "x"}', "nothing to grade by"),
