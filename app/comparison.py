@@ -6,6 +6,7 @@ import signal
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -229,19 +230,19 @@ async def _compare(
         comparing = Comparing(
             comparison, Asking(client), keys=keys, grader=Grader(recorded or {}), folder=folder
         )
-        arms = await comparing.check()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         console = Console(stderr=True)
         with (
             Progress(*columns, TimeRemainingColumn(), console=console) as bar,
             _until_interrupted() as stop,
         ):
-            shown = bar.add_task("solves", total=None)
-            return await comparing.run(
-                arms,
-                progress=lambda done, of: bar.update(shown, completed=done, total=of),
-                stop=stop,
-            )
+            shown = bar.add_task("checks", total=None)
+
+            def progress(what: str, done: int, of: int) -> None:
+                bar.update(shown, description=what, completed=done, total=of)
+
+            arms = await comparing.check(progress=partial(progress, "checks"), stop=stop)
+            return await comparing.run(arms, progress=partial(progress, "solves"), stop=stop)
 
 
 @contextmanager

@@ -109,6 +109,9 @@ class Asked:
 KeyOf = Callable[[Arm, int], str]
 """The gateway's key to ask with, for an arm and a seed."""
 
+Progress = Callable[[int, int], None]
+"""Is told how much is done, and of how much."""
+
 
 class Comparing:
     """Carries a comparison out against a gateway."""
@@ -125,8 +128,8 @@ class Comparing:
         self._comparison, self._asking, self._keys = comparison, asking, keys
         self._grader, self._folder = grader, folder
 
-    async def check(self) -> Sequence[Arm]:
-        """The arms, with every expert named. Nothing is spent.
+    async def check(self, *, progress: Progress, stop: asyncio.Event) -> Sequence[Arm]:
+        """The arms, with every expert named. Nothing is spent; `stop` cuts it short.
 
         Raises InvalidRequest or ComparisonStopped for what could not be carried out.
         """
@@ -140,17 +143,15 @@ class Comparing:
         arms = await self._named(arms)
         for arm in arms:
             await self._estimate(arm, tasks[0])
-        for task in tasks[1:]:
+        for number, task in enumerate(tasks):
+            if stop.is_set():
+                break
+            progress(number, len(tasks))
             await self._estimate(arms[0], task)
         return arms
 
-    async def run(
-        self, arms: Sequence[Arm], *, progress: Callable[[int, int], None], stop: asyncio.Event
-    ) -> bool:
-        """Ask for what is not done yet, until `stop` is set; whether everything is done.
-
-        `progress` is told how much is done, and of how much.
-        """
+    async def run(self, arms: Sequence[Arm], *, progress: Progress, stop: asyncio.Event) -> bool:
+        """Ask for what is not done yet, until `stop` is set; whether everything is done."""
         done = {result.key for result in read_results(self._folder.results)}
         wanted = list(self._wanted(arms))
         left = [one for one in wanted if (one.task.id, one.arm.id, one.seed) not in done]

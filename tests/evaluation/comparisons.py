@@ -42,8 +42,10 @@ def comparison(tasks: TaskFile, strategies: str, **more: Any) -> Comparison:  # 
     )
 
 
-async def compared(fathom: Fathom, asked: Comparison, out: Path) -> list[Result]:
-    """Carry it out, as one run of the command does; all rows so far."""
+async def compared(
+    fathom: Fathom, asked: Comparison, out: Path, *, stop: asyncio.Event | None = None
+) -> list[Result]:
+    """Carry it out, as one run of the command does, unless it is told to stop; all rows so far."""
     folder = open_folder(out, asked)
     comparing = Comparing(
         asked,
@@ -52,6 +54,11 @@ async def compared(fathom: Fathom, asked: Comparison, out: Path) -> list[Result]
         grader=Grader({}),
         folder=folder,
     )
-    arms = await comparing.check()
-    assert await comparing.run(arms, progress=lambda _done, _of: None, stop=asyncio.Event())
+    stop = asyncio.Event() if stop is None else stop
+    arms = await comparing.check(progress=_unseen, stop=stop)
+    assert await comparing.run(arms, progress=_unseen, stop=stop) is not stop.is_set()
     return list(read_results(folder.results))
+
+
+def _unseen(done: int, of: int) -> None:
+    assert 0 <= done <= of

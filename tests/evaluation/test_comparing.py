@@ -1,5 +1,6 @@
 """A comparison over the gateway's front door: matched, graded apart, and paid for once."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from app.evaluation.strategies import Match
 from app.ledger.periods import Period
 from app.money import from_usd
 from app.providers.completion import Completion, CompletionRequest, ProviderRefused
-from app.providers.scripted import reply
+from app.providers.scripted import held, reply
 from tests.evaluation.comparisons import SUMS, compared, comparison, task_file
 from tests.gateway import fathom, unexpected
 
@@ -151,6 +152,24 @@ async def test_answer_that_its_bound_has_no_room_for_is_wrong(
     assert {(row.status, row.right, row.cost_usd) for row in rows} == {
         ("budget-exhausted", False, "0.00")
     }
+
+
+async def test_answer_that_comes_too_late_is_wrong(sqlite_url: str, tmp_path: Path) -> None:
+    """Where latency is matched, nothing by the deadline is an answer like any other wrong one."""
+    asked = comparison(
+        task_file(tmp_path, SUMS[:1]), "single:cheap", match=Match.LATENCY, budget="50"
+    )
+    async with fathom(sqlite_url, held(asyncio.Event(), reply("4"))) as running:
+        rows = await compared(running, asked, tmp_path / "out")
+    assert {(row.status, row.right) for row in rows} == {("deadline-no-answer", False)}
+
+
+async def test_stopped_comparison_begins_nothing_more(sqlite_url: str, tmp_path: Path) -> None:
+    """And ends without an error, to be gone on with."""
+    asked, stop = comparison(task_file(tmp_path, SUMS), "single:cheap"), asyncio.Event()
+    stop.set()
+    async with fathom(sqlite_url, unexpected) as running:
+        assert await compared(running, asked, tmp_path / "out", stop=stop) == []
 
 
 async def test_failure_of_a_provider_is_no_wrong_answer(sqlite_url: str, tmp_path: Path) -> None:
