@@ -1,5 +1,6 @@
 """`fathom eval tasks` and `fathom eval run`: two commands from recordings to a report."""
 
+import asyncio
 import json
 import os
 import signal
@@ -12,11 +13,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import app
+from app.data.game24 import puzzles
 from app.errors import GatewayError, InvalidRequest
 from app.evaluation.asking import ComparisonStopped
 from app.evaluation.replayable import SETS
 from app.evaluation.results import read_results
 from tests.evaluation.replays import write_recordings
+from tests.solve.serving import gateway_process, slow_config
 
 FATHOM = str(Path(sys.executable).with_name("fathom"))
 PROBLEMS = 12
@@ -137,6 +140,39 @@ def test_unclear_comparison_is_refused(
     refusal = _run(*_asked(replayed, "gate", *more, "--out", str(tmp_path / "out"))).exception
     assert isinstance(refusal, GatewayError)
     assert said in str(refusal)
+
+
+async def test_gateway_that_runs_is_asked_with_a_key(tmp_path: Path) -> None:
+    """Over the network, with nothing of the gateway in this process."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'served.db'}"
+    create = ["tenants", "create", "acme", "--limit-usd", "5"]
+    environment = {"FATHOM_DATABASE_URL": url}
+    made = await asyncio.to_thread(CliRunner().invoke, app, create, env=environment)
+    puzzle = puzzles()[0]
+    config = {"numbers": list(puzzle.numbers), "target": 24}
+    verifier = {"type": "expression", "visibility": "search", "config": config}
+    line = {"id": "24", "input": puzzle.problem, "evaluators": [verifier]}
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
+    asked = ["run", "--tasks", str(tmp_path / "tasks.jsonl"), "--strategies", "single,best_of_n"]
+    bound = ["--match", "calls", "--budget", "3", "--out", str(tmp_path / "out")]
+    async with gateway_process(slow_config(tmp_path, latency_s=0), database_url=url) as (_, at):
+        command = [FATHOM, "eval", *asked, *bound, "--url", at]
+        done = await asyncio.to_thread(
+            subprocess.run,
+            command,
+            env=os.environ | {"FATHOM_API_KEY": made.stdout.strip()},
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    rows = read_results(tmp_path / "out" / "results.csv")
+    assert {row.strategy for row in rows} == {"single", "best_of_n", "strong"}
+    assert {row.expert.partition("@")[0] for row in rows if row.strategy == "strong"} == {
+        "gpt-4-cot"
+    }
+    assert all(row.calls <= 3 for row in rows)
 
 
 @pytest.mark.parametrize("key", ["fathom_keyx_y", None])

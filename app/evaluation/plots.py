@@ -102,7 +102,7 @@ def reliability(series: Mapping[str, tuple[str, Sequence[tuple[float, float]]]])
 def stacked(rows: Sequence[tuple[str, Mapping[str, float]]], colours: Mapping[str, str]) -> str:
     """A bar a row, its shares side by side."""
     height = BAR * (len(rows) + 1) + 8
-    label = 200
+    label = 240
     parts: list[str] = []
     for number, (name, shares) in enumerate(rows):
         top, left = number * BAR + 4, float(label)
