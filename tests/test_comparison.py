@@ -72,14 +72,18 @@ def test_two_commands_lead_from_recordings_to_a_report(replayed: Path, tmp_path:
     assert (out / "report.html").read_text("utf-8").startswith("<!doctype html>")
 
 
-def test_scores_of_the_recordings_grade(tmp_path: Path) -> None:
-    """Where the verifier is not shown to a strategy, in process."""
+@pytest.mark.parametrize(
+    ("tasks", "strategies"),
+    [("tasks-final.jsonl", "gate,parallel"), ("tasks.jsonl", "search,parallel")],
+)
+def test_scores_of_the_recordings_grade(tmp_path: Path, tasks: str, strategies: str) -> None:
+    """Whether the verifier is shown to a strategy, or only grades what came out."""
     models = SETS["rg-easy"].models
     data = write_recordings(tmp_path / "recorded", models=models)
     out = tmp_path / "replayed"
     made = _run("tasks", "--data", str(data), "--out", str(out), "--models", "10")
     assert made.exit_code == 0, made.output
-    asked = _asked(out, "gate", tasks="tasks-final.jsonl")
+    asked = _asked(out, strategies, tasks=tasks)
     bound = ("--match", "calls", "--budget", "4", "--out", str(tmp_path / "out"))
     done = _run(*asked, *bound)
     assert done.exit_code == 0, done.output

@@ -13,6 +13,8 @@ from app.providers.recordings import Recordings
 
 Json = Mapping[str, Any]
 FULL: Final = 1.0
+CUT: Final = "max_output_tokens"
+"""Why a solve is incomplete whose answer was cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +53,41 @@ class Grader:
             )
 
     async def grade(self, task: Task, solve: Json) -> Grade:
-        """The grade of a solve object."""
-        text = solve["output_text"]
+        """The grade of a solve object. What was cut short, and so has no score, is wrong."""
+        text: str | None = solve["output_text"]
+        if text is None:
+            return WRONG
+        grade = await self._by(task, solve, text)
+        is_cut = (solve["incomplete_details"] or {}).get("reason") == CUT
+        return WRONG if grade.right is None and is_cut else grade
+
+    async def _by(self, task: Task, solve: Json, text: str) -> Grade:
         if isinstance(task.grading, Panel):
-            answer = None if text is None else extract(text, task.extract)
-            said = await task.grading.evaluate(Candidate(task.problem, text or "", answer))
+            candidate = Candidate(task.problem, text, extract(text, task.extract))
+            said = await task.grading.evaluate(candidate)
             return _grade(said.score, said.passed)
         if task.grading == RECORDED:
-            return WRONG if text is None else self._by_record(task, solve, text)
+            return self._by_record(task, solve, text)
         told: Json | None = solve["evaluation"]
         return UNKNOWN if told is None else _grade(told["score"], told["passed"])
 
     def _by_record(self, task: Task, solve: Json, text: str) -> Grade:
+        """By the sample that says the same: of the expert, or else (as drafts go round) of any."""
         names = solve["lineage"]["experts"]
         expert = self._recorded.get(names[-1].rpartition("@")[0]) if names else None
         if expert is None:
             return UNKNOWN
-        samples = expert.recordings.samples(task.problem, expert.model)
-        scores = {sample.score for sample in samples if sample.text == text}
-        if not scores and any(sample.text.startswith(text) for sample in samples):
-            return WRONG  # cut short, before the answer at its end
-        score = scores.pop() if len(scores) == 1 else None
-        return UNKNOWN if score is None else _grade(score, None)
+        for models in ((expert.model,), expert.recordings.models(task.problem)):
+            samples = [
+                sample
+                for model in models
+                for sample in expert.recordings.samples(task.problem, model)
+                if sample.text == text
+            ]
+            if samples:
+                scores = {sample.score for sample in samples}
+                return _grade(scores.pop() if len(scores) == 1 else None, None)
+        return UNKNOWN
 
 
 def _grade(score: float | None, passed: bool | None) -> Grade:  # noqa: FBT001 - a verdict

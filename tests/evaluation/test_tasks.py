@@ -17,6 +17,8 @@ from tests.evaluation.comparisons import SUMS, task_file
 SHOWN = {"type": "exact", "visibility": "search", "config": {"expected": "4"}}
 FINAL = {"type": "exact", "config": {"expected": "4"}}
 RECORDED = {"type": "recorded"}
+NOTHING = {"evaluation": None, "incomplete_details": None}
+CUT = {"reason": "max_output_tokens"}
 
 
 def _only(folder: Path, **line: Any) -> Task:  # noqa: ANN401 - JSON
@@ -24,7 +26,7 @@ def _only(folder: Path, **line: Any) -> Task:  # noqa: ANN401 - JSON
 
 
 async def _grade(task: Task, text: str | None, **solve: Any) -> Grade:  # noqa: ANN401 - JSON
-    return await Grader({}).grade(task, {"output_text": text, "evaluation": None} | solve)
+    return await Grader({}).grade(task, {"output_text": text} | NOTHING | solve)
 
 
 def test_plain_and_packed_files_are_the_same_tasks(tmp_path: Path) -> None:
@@ -82,6 +84,7 @@ async def test_gateway_grades_what_it_was_shown(tmp_path: Path) -> None:
     told = {"score": 0.7, "passed": True}
     assert await _grade(task, "4", evaluation=told) == Grade(right=True, score=0.7)
     assert await _grade(task, "4") == Grade(None, None)
+    assert await _grade(task, "4", incomplete_details=CUT) == Grade(right=False, score=0.0)
 
 
 @pytest.mark.parametrize(
@@ -90,23 +93,29 @@ async def test_gateway_grades_what_it_was_shown(tmp_path: Path) -> None:
         ("<answer>4</answer>", Grade(right=True, score=1.0)),
         ("<answer>5</answer>", Grade(right=False, score=0.25)),
         ("<answer>5</answer>\n", Grade(None, None)),
-        ("<ans", Grade(right=False, score=0.0)),
+        ("of another model", Grade(right=False, score=0.5)),
         ("never recorded", Grade(None, None)),
     ],
 )
 async def test_recorded_answer_has_the_score_it_came_with(
     tmp_path: Path, text: str, grade: Grade
 ) -> None:
-    """A cut one is wrong; of one that nobody scored, or that is not there, nothing is known."""
+    """Of one that nobody scored, or that is not there, nothing is known."""
     samples = [("<answer>4</answer>", 1.0), ("<answer>5</answer>", 0.25)]
     rows = [
         {"text": said, "input_tokens": 1, "output_tokens": 1, "score": score}
         for said, score in [*samples, ("<answer>5</answer>\n", None)]
     ]
-    recordings = Recordings([{"problem": "2 + 2?", "model": "m", "samples": rows}])
+    other = {"text": "of another model", "input_tokens": 1, "output_tokens": 1, "score": 0.5}
+    recordings = Recordings(
+        [
+            {"problem": "2 + 2?", "model": "m", "samples": rows},
+            {"problem": "2 + 2?", "model": "n", "samples": [other]},
+        ]
+    )
     grader = Grader({"a": RecordedExpert(recordings, "m")})
     task = _only(tmp_path, evaluators=[RECORDED])
-    solve = {"output_text": text, "lineage": {"experts": ["b@1", "a@2"]}}
+    solve = NOTHING | {"output_text": text, "lineage": {"experts": ["b@1", "a@2"]}}
     assert await grader.grade(task, solve) == grade
 
 
