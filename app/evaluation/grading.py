@@ -58,7 +58,8 @@ class Grader:
         if text is None:
             return WRONG
         grade = await self._by(task, solve, text)
-        is_cut = (solve["incomplete_details"] or {}).get("reason") == CUT
+        why: Json | None = solve["incomplete_details"]
+        is_cut = why is not None and why["reason"] == CUT
         return WRONG if grade.right is None and is_cut else grade
 
     async def _by(self, task: Task, solve: Json, text: str) -> Grade:
