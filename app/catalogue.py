@@ -69,10 +69,15 @@ def open_provider(name: str, config: ProviderConfig) -> Provider:
 
 
 def _replay(config: ReplayProviderConfig) -> Provider:
+    return ReplayProvider(open_recordings(config), latency_s=config.latency_s)
+
+
+def open_recordings(config: ReplayProviderConfig) -> Recordings:
+    """What a section has recorded. Raises BadRecordings, or OSError if it cannot be read."""
     named = config.recordings
     packaged = files("app") / "data" / named.removeprefix(PACKAGED)
     path = Path(str(packaged)) if named.startswith(PACKAGED) else Path(named)
-    return ReplayProvider(Recordings.load(path), latency_s=config.latency_s)
+    return Recordings.load(path)
 
 
 def _vendor(name: str, config: VendorConfig) -> Provider:

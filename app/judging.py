@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from app import comparison
 from app.errors import InvalidRequest
 from app.evaluation.judgement import Judged, judge_apart, judge_by_folds
 from app.evaluation.page import page
@@ -15,6 +16,8 @@ from app.gate.certificate import Promise
 from app.operate import print_table
 
 judgements = typer.Typer(help="Offline judgement on recorded outputs.", no_args_is_help=True)
+judgements.command("run")(comparison.run)
+judgements.command("tasks")(comparison.tasks)
 
 
 @judgements.command("gate")

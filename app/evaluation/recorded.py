@@ -97,7 +97,7 @@ def read_pair(folder: Path, pair: Pair) -> list[Recording]:
     """
     try:
         prices = json.loads((folder / "prices.json").read_text("utf-8"))
-        rows = _read_rows(folder / f"{pair.files}_samples.parquet")
+        rows = read_rows(folder / f"{pair.files}_samples.parquet")
         return recordings(pair, rows, prices)
     except FileNotFoundError as error:
         raise InvalidRequest("data", f"there is no {error.filename}") from None
@@ -105,7 +105,8 @@ def read_pair(folder: Path, pair: Pair) -> list[Recording]:
         raise InvalidRequest("data", f"{pair.name}: not as described: {error!r}") from None
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet file. Raises FileNotFoundError or ParquetMissing."""
     if not path.exists():
         raise FileNotFoundError(2, "no such file", str(path))
     try:
