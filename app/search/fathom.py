@@ -19,7 +19,7 @@ from app.search.growing import Floats
 from app.search.judge import Judge
 from app.search.lineages import NO_ORIGIN, Lineages
 from app.search.policy import Choice
-from app.search.prices import prices
+from app.search.prices import Scarcity, prices
 from app.search.settings import SearchSettings
 from app.search.tree import ROOT, Node, Tree
 from app.search.trial import Stop, StopReason, Trial
@@ -70,6 +70,7 @@ class Fathom:
         self._target = 1.0 if settings.target_score is None else settings.target_score
         self._pass_value = settings.pass_value or 0
         self._expected_costs = dict(settings.expected_costs)
+        self._scarcity = Scarcity.of(settings)
         self._step = settings.score_step if settings.score_step <= COARSEST else FINE
         self._lineages = Lineages(settings.experience)
         self._judge = Judge(settings.score_noise)
@@ -85,6 +86,7 @@ class Fathom:
         """Count it, and think again about which lineages are saturated."""
         self._lineages.told(node)
         self._judge.told(node)
+        self._scarcity.told(node)
         self._think()
 
     def abandoned(self, trial: Trial, cost: int) -> None:
@@ -103,7 +105,9 @@ class Fathom:
         verdicts = self._verdicts
         if verdicts and self._lineages.count and sum(verdicts) < len(verdicts):
             return Stop(StopReason.VALUE)
-        ballot = self._ballot(experts, rng)
+        skills = self._lineages.skills
+        slot = self._scarcity.node_price(skills.spent, in_flight=len(in_flight))
+        ballot = self._ballot(experts, rng, slot=slot)
         return elect(ballot, ballot.worth * left(ballot, in_flight) if in_flight else ballot.worth)
 
     def _think(self) -> None:
@@ -125,10 +129,12 @@ class Fathom:
             )
         self._verdicts.append(float(worth.max(axis=1).mean()))
 
-    def _ballot(self, experts: Sequence[str], rng: np.random.Generator) -> Ballot:
+    def _ballot(
+        self, experts: Sequence[str], rng: np.random.Generator, *, slot: float = 0.0
+    ) -> Ballot:
         lineages = self._lineages
         standing = Standing(self._judge.best, lineages.record, self._step)
-        price = prices(lineages.skills, experts, self._expected_costs)
+        price = prices(lineages.skills, experts, self._expected_costs) + slot
         drawn = draw(self._beliefs, self._rows(experts), price, rng, VOTERS)
         ends = self._ends(float(drawn.drift.mean()))
         return Ballot(experts, drawn, ends, price, self._worth(drawn, standing, price, ends))

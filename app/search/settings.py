@@ -42,8 +42,9 @@ class SearchSettings:
     without a better best; None is without end. `value` is what one score unit, 0 to 1, is worth in
     units of cost, `pass_value` what a score that reaches the target is; with neither, no price
     stops it. `expected_costs` says what one call of an expert is expected to cost before any was
-    paid. `score_step` is the resolution of the scores: 0.1 when they are k of 10. `score_noise` is
-    the standard deviation of the evaluator's error: 0 where the same answer would always score the
+    paid, `budget` how much the whole search may spend: with both bounds, a node that is used up has
+    a price (fathom). `score_step` is the resolution of the scores: 0.1 when they are k of 10.
+    `score_noise` is the standard deviation of the evaluator's error: 0 where the same answer would always score the
     same. For AB-MCTS-M: `prune` leaves subtrees of nearly equal
     scores alone, and `joint_draws` draws all arms of a node from one set of parameters.
     `children_per_node` and `beam_width` bound the peers that have a fixed width. For `fathom`:
@@ -63,6 +64,7 @@ class SearchSettings:
     value: int | None = None
     pass_value: int | None = None
     expected_costs: tuple[tuple[str, int], ...] = ()
+    budget: int | None = None
     score_step: float = 1e-3
     score_noise: float = 0.0
     prune: bool = True
@@ -82,6 +84,7 @@ class SearchSettings:
             ("patience", self.patience),
             ("value", self.value),
             ("pass_value", self.pass_value),
+            ("budget", self.budget),
             ("children_per_node", self.children_per_node),
             ("beam_width", self.beam_width),
         ):

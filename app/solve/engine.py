@@ -84,6 +84,8 @@ def search_settings(request: SolveRequest, plan: Plan, *, inherited: int = 0) ->
         expected_costs=tuple(
             (seat.expert.name, expected_cost(request, seat)) for seat in plan.searchers
         ),
+        # What an inherited log has spent was another solve's.
+        budget=None if inherited else plan.search_budget or None,
         score_step=plan.score_step,
         score_noise=plan.score_noise,
         inherited=inherited,

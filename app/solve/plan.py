@@ -64,6 +64,7 @@ class Plan:
     kept once it has ended; `ladder` says why only a single call is made where more were asked for.
     `score_step` and `score_noise` are what a search is told of its scores, here lest one that goes
     on be told otherwise, and so is `pass_value`: V, where the request itself says what it is.
+    `search_budget` is what the search may count on: the cap, and no more than an error costs.
     """
 
     first: Seat
@@ -82,6 +83,7 @@ class Plan:
     score_step: float = 1e-3
     score_noise: float = 0.0
     pass_value: NanoUSD | None = None
+    search_budget: NanoUSD | None = None
 
 
 class ExpertNotAllowed(GatewayError):
@@ -122,12 +124,13 @@ def _within(
     searchers = tuple(filter(None, map(seats.fitting, seats.searchers(policy))))
     width = request.search.concurrency or policy.concurrency
     scale = Scale() if request.panel is None else request.panel.scale
+    value = policy.value if request.gate.value is None else request.gate.value
     plan = Plan(
         first=first,
         second=seats.fitting(seats.role(policy.second_opinion_expert)) or first,
         strong=seats.fitting(seats.role(policy.strong_expert)),
         searchers=searchers,
-        value=policy.value if request.gate.value is None else request.gate.value,
+        value=value,
         cap=seats.cap,
         first_hold=NanoUSD(0),
         width=width,
@@ -136,6 +139,7 @@ def _within(
         score_step=float(scale.step),
         score_noise=scale.noise,
         pass_value=request.gate.value,
+        search_budget=NanoUSD(min(seats.cap, value)),
     )
     if request.mode in DEEP and not searchers:
         raise BudgetExceeded("request", seats.floor_cost(first.expert.name), seats.cap)
