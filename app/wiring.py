@@ -13,12 +13,13 @@ from redis.asyncio import ConnectionPool, Redis
 
 from app import __version__
 from app.api.state import Operator, Services
-from app.catalogue import make_policy, open_provider, price_experts
+from app.catalogue import PACKAGED, make_policy, open_provider, price_experts, read_weights
 from app.db import migrate
 from app.db.engine import Database, DatabaseUnavailable
 from app.db.probe import database_trouble, schema_trouble
 from app.dispatching import Parts, dispatching, task_group
 from app.ids import uuid7
+from app.learning.learner import Learner
 from app.ledger.alerts import Alerts
 from app.ledger.books import Books
 from app.ledger.leases import Leases
@@ -38,6 +39,7 @@ from app.solve.archive import Archive
 from app.solve.cancelling import Cancelling
 from app.solve.erasure import Erasure
 from app.solve.following import Following
+from app.solve.labelling import Labelling
 from app.solve.recover import Recovery
 from app.solve.replaying import Replaying
 from app.solve.resuming import Resuming
@@ -91,6 +93,8 @@ async def open_gateway(
         ledger, records, tree_log = Ledger(database), Records(database), TreeLog(redis)
         metrics, running, replica = make_metrics(settings, config), Running(), _replica()
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
+        learner = make_learner(config, database, drain)
+        await stack.enter_async_context(_learning(learner))
         solver = Solver(
             ledger=ledger,
             records=records,
@@ -99,6 +103,7 @@ async def open_gateway(
             tally=Tally(metrics),
             running=running,
             owner=replica,
+            learner=learner,
         )
         await stack.enter_async_context(_recovering(solver, running, drain, replica, settings))
         await stack.enter_async_context(_sweeping(settings, database, metrics, drain))
@@ -112,6 +117,7 @@ async def open_gateway(
             inline=dispatchers.inline,
             background=dispatchers.background,
             batches=dispatchers.batches,
+            labelling=Labelling(archive=archive, learner=learner),
             cancelling=Cancelling(ledger=ledger, archive=archive, running=running),
             archive=archive,
             webhooks=Webhooks(database, allowed=allowed_origins(settings)),
@@ -164,6 +170,19 @@ async def _recovering(
 
 
 @asynccontextmanager
+async def _learning(learner: Learner) -> AsyncGenerator[None]:
+    """Learn from labels while the block runs, and keep what was learned."""
+    await learner.begin()
+    stop = asyncio.Event()
+    async with task_group() as tasks:
+        tasks.create_task(learner.run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+@asynccontextmanager
 async def _watching(watch: Watch) -> AsyncGenerator[None]:
     """Keep the gauges fresh while the block runs."""
     # Once before the first request, so that its tenant has a name.
@@ -202,6 +221,13 @@ async def _sweeping(
                 stop.set()
     finally:
         await poster.aclose()
+
+
+def make_learner(config: GatewayConfig, database: Database, drain: Drain) -> Learner:
+    """The gate's weights, as configured. Raises BadConfiguration."""
+    chosen = not config.gate.weights.startswith(PACKAGED)
+    document = read_weights(config.gate)
+    return Learner(database=database, document=document, chosen=chosen, drain=drain)
 
 
 async def make_bench(

@@ -14,7 +14,9 @@ from app.answers.extract import extract
 from app.evaluators.evaluation import Candidate
 from app.evaluators.panel import Panel, PanelEvaluation
 from app.gate.gate import Route
+from app.gate.heads import Model
 from app.ledger.openings import Claim
+from app.money import NanoUSD
 from app.providers.completion import FinishReason
 from app.search.search import Search
 from app.search.selection import Scored, select
@@ -53,7 +55,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the gate decided, and why, in words a caller can read."""
+    """What the gate decided, and why, in words a caller can read.
+
+    The chances that the cheap answer and its best alternative are right, and what the arm taken is
+    expected to gain, are None where nothing was learned; `propensity` is how likely it was taken.
+    """
 
     route: Route
     reason: str
@@ -61,13 +67,18 @@ class Decision:
     gate_version: str | None = None
     opinion_bought: bool = False
     opinion_agrees: bool | None = None
+    p_single: float | None = None
+    p_alternative: float | None = None
+    gain: NanoUSD | None = None
+    propensity: float = 1.0
 
 
 @dataclass(slots=True)
 class Run:
     """One run of a solve. `chosen` is set where the route itself picks the answer.
 
-    `legacy` is what it took over from the solve that it resumes.
+    `legacy` is what it took over from the solve that it resumes; `model` the weights that the
+    plan's gate names.
     """
 
     claim: Claim
@@ -85,6 +96,7 @@ class Run:
     search_ms: float | None = None
     is_cancelled: bool = False
     legacy: Legacy | None = None
+    model: Model | None = None
     _time: asyncio.Timeout | None = field(default=None, init=False)
 
     @property
