@@ -67,6 +67,7 @@ class Gateway:
     ledger: Ledger
     records: Records
     services: Services
+    learner: Learner
 
 
 @asynccontextmanager
@@ -132,7 +133,7 @@ async def open_gateway(
             books=Books.of(database),
             operator=_operator(settings, database),
         )
-        yield Gateway(database, ledger, records, services)
+        yield Gateway(database, ledger, records, services, learner)
 
 
 def _reached(

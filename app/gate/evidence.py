@@ -67,21 +67,26 @@ Ledger = Mapping[str, Mapping[str, Evidence]]
 """By level and head."""
 
 
-def offset(levels: Sequence[Evidence]) -> float:
-    """What to add to a head's log-odds; `levels` from wide to narrow."""
-    found = 0.0
+def offset(levels: Sequence[Evidence], *, start: float = 0.0) -> float:
+    """What to add to a head's log-odds; `levels` from wide to narrow, `start` before any of them."""
+    found = start
     for level in levels:
         found += trust(level.labels) * (level.shift - found)
     return found
 
 
 def offsets(known: Ledger, levels: Sequence[str]) -> dict[str, float]:
-    """Of every head that has labels at any of the levels."""
+    """Of every head that has labels at any of the levels.
+
+    A head after an opinion starts from where the same arm's is without one: most labels are of
+    problems for which no opinion was bought.
+    """
     found: dict[str, float] = {}
     for head in HEADS:
+        start = found.get(head.rpartition(".")[2]) if "." in head else None
         evidence = [known[level][head] for level in levels if head in known.get(level, {})]
-        if evidence:
-            found[head] = offset(evidence)
+        if evidence or start is not None:
+            found[head] = offset(evidence, start=start or 0.0)
     return found
 
 
