@@ -68,7 +68,7 @@ Ledger = Mapping[str, Mapping[str, Evidence]]
 
 
 def offset(levels: Sequence[Evidence], *, start: float = 0.0) -> float:
-    """What to add to a head's log-odds; `levels` from wide to narrow, `start` before any of them."""
+    """What to add to a head's log-odds, from `start` on; `levels` from wide to narrow."""
     found = start
     for level in levels:
         found += trust(level.labels) * (level.shift - found)

@@ -10,6 +10,7 @@ case under the same standing gives the same verdict, at any time and in any repl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import inf
 from random import Random
 from typing import Final
 
@@ -18,6 +19,7 @@ from app.gate.gate import Accept, BuyOpinion, Escalate, Route, SecondOpinion
 from app.gate.heads import Chances, Model, Outlook, gain
 from app.gate.reasons import spoken
 from app.gate.signals import Signals, vector
+from app.gate.weights import trust
 from app.gate.worth import Arm, Ask, Price, Take, Terms, evsi, take, take_verified, weigh
 
 SECOND: Final = "second"
@@ -29,6 +31,8 @@ SELDOM_RIGHT: Final = 0.1
 """P(cheap right) below which its call may be skipped."""
 NO_GAIN: Final = 0.01
 """A gain up to this locks the cheap arm."""
+EVEN: Final = 0.5
+"""The least chance that a search is given before any was labelled."""
 EXPLORED: Final = 0.05
 """Share of requests that are begun as usual though they need not: labels do not dry up."""
 
@@ -56,7 +60,7 @@ class Standing:
     `offsets` is by how much labels have moved each head's log-odds; `labels` how many problems with
     both arms' outcomes those are, `own_labels` how many of them are this tenant's and category's.
     `propensity` is how likely the opening was; `pooled` says whether what the solve teaches also
-    counts for others.
+    counts for others. `searches` is how many searches' ends were labelled.
     """
 
     version: str
@@ -64,6 +68,7 @@ class Standing:
     offsets: Mapping[str, float] = field(default_factory=dict[str, float])
     labels: int = 0
     own_labels: int = 0
+    searches: int = 0
     opening: Opening = Opening.CHEAP
     propensity: float = 1.0
     pooled: bool = True
@@ -150,7 +155,7 @@ def after_first(
     terms = _terms(model, standing, case)
     if isinstance(untrained, Escalate):
         if untrained.reason == "below_target" and case.decisive:
-            return _climb(chances, terms, case, untrained)
+            return _climb(chances, standing, terms, case, untrained)
         return Judgement(untrained, chances.cheap, _best(untrained.route, chances), 0.0)
     if isinstance(untrained, Accept) and untrained.reason == "verified":
         return Judgement(untrained, 1.0, chances.strong, 0.0)
@@ -218,14 +223,22 @@ def _weighed(now: Chances, outlook: Outlook | None, terms: Terms, case: Case) ->
     return _Weighed(Accept("not_worth_it", why), 0.0, doubts=False)
 
 
-def _climb(chances: Chances, terms: Terms, case: Case, untrained: Escalate) -> Judgement:
-    """An evaluator has refused the answer: search, or leave it where that is hopeless."""
-    known = replace(chances, cheap=0.0, strong=0.0)
-    found = take_verified(known, terms, case.search)
+def _climb(
+    chances: Chances, standing: Standing, terms: Terms, case: Case, untrained: Escalate
+) -> Judgement:
+    """An evaluator has refused the answer: search, or leave it where that is hopeless.
+
+    Searches differ more than models do, so until its own are labelled, one has an even chance.
+    """
+    sure = trust(standing.searches)
+    search = sure * chances.search + (1 - sure) * max(EVEN, chances.search)
+    known = Chances(cheap=0.0, strong=0.0, search=search)
+    # The strong expert is among those that a search asks, and it goes on where that one fails.
+    found = take_verified(known, replace(terms, strong=Price(inf)), case.search)
     if found.arm is Arm.SEARCH:
-        return Judgement(untrained, 0.0, chances.search, found.worth)
-    why = f"a search is expected to solve {chances.search:.0%} of such problems, for more than that"
-    return Judgement(Accept(HOPELESS, f"{untrained.because}; {why}"), 0.0, chances.search, 0.0)
+        return Judgement(untrained, 0.0, search, found.worth)
+    why = f"a search would solve {search:.0%} of such problems, and cost more than that is worth"
+    return Judgement(Accept(HOPELESS, f"{untrained.because}; {why}"), 0.0, search, 0.0)
 
 
 def _average(model: Model, standing: Standing) -> Chances:

@@ -23,7 +23,7 @@ from app.gate.heads import Model
 from app.gate.learned import Standing
 from app.ids import SolveId, TenantId
 from app.learning import book
-from app.learning.lesson import BOTH, Lesson, Told, own_level, pools, told
+from app.learning.lesson import BOTH, SEARCH, Lesson, Told, own_level, pools, told
 from app.telemetry.readiness import Drain
 
 EVERY_S: Final = 1.0
@@ -97,17 +97,13 @@ class Learner:
             return None
         own = own_level(tenant_id, pair, category)
         levels = (*pools(pair, category), own)
-        both = {
-            level: self._known[level].get(BOTH, NONE).labels
-            for level in levels
-            if level in self._known
-        }
         return Standing(
             version=self._current.version,
             category=category,
             offsets=offsets(self._known, levels),
-            labels=max(both.values(), default=0),
-            own_labels=both.get(own, 0),
+            labels=max(self._labels(BOTH, level) for level in levels),
+            own_labels=self._labels(BOTH, own),
+            searches=max(self._labels(SEARCH, level) for level in levels),
             pooled=pooled,
         )
 
@@ -169,6 +165,9 @@ class Learner:
                 except BaseException:
                     self._unwritten.extendleft(reversed(page))
                     raise
+
+    def _labels(self, head: str, level: str) -> int:
+        return self._known.get(level, {}).get(head, NONE).labels
 
     @property
     def _version(self) -> str | None:

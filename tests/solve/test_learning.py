@@ -46,6 +46,10 @@ async def _tell(running: Fathom, solve: Json, **body: Any) -> Json:  # noqa: ANN
     return document
 
 
+def _decided(solve: Json) -> tuple[str, str]:
+    return solve["decision"]["route"], solve["decision"]["reason"]
+
+
 async def _chance(running: Fathom, **more: Any) -> float:  # noqa: ANN401 - JSON
     """What the gate thinks of the first answer to a problem of sums."""
     solve = await running.solved(SUMS | more)
@@ -80,14 +84,14 @@ async def test_price_of_an_error_decides(sqlite_url: str) -> None:
 
 
 async def test_verifier_outranks_what_was_learned(sqlite_url: str) -> None:
-    """A reached target is accepted; a missed one searched for, unless that is not worth its price."""
+    """A reached target is accepted; a missed one searched for, unless that costs too much."""
     async with gateway(sqlite_url, by_op({"gate.first": reply("7"), "*": reply("391")})) as running:
         found = await running.solved(exact("391"))
-        assert (found["decision"]["route"], found["decision"]["reason"]) == ("search", "below_target")
+        assert _decided(found) == ("search", "below_target")
         found = await running.solved(exact("7"))
-        assert (found["decision"]["route"], found["decision"]["reason"]) == ("single", "verified")
+        assert _decided(found) == ("single", "verified")
         found = await running.solved(exact("391") | {"gate": {"value_usd": "0.000001"}})
-        assert (found["decision"]["route"], found["decision"]["reason"]) == ("single", "hopeless")
+        assert _decided(found) == ("single", "hopeless")
 
 
 async def test_gate_that_fails_fails_no_request(sqlite_url: str, tmp_path: Path) -> None:
@@ -177,11 +181,13 @@ async def test_replay_decides_as_it_was_decided(sqlite_url: str) -> None:
         again = await running.client.post("/v1/solve", json={"replay_of": solve["id"]})
         assert again.status_code == 200, again.text
         assert again.json()["decision"] == solve["decision"]
-    async with fathom(sqlite_url, ANSWERS, config=learned()) as later:
-        async with served(later.gateway, running.account.key) as (_, client):
-            again = await client.post("/v1/solve", json={"replay_of": solve["id"]})
-            assert again.status_code == 200, again.text
-            assert again.json()["decision"] == solve["decision"]
+    async with (
+        fathom(sqlite_url, ANSWERS, config=learned()) as later,
+        served(later.gateway, running.account.key) as (_, client),
+    ):
+        again = await client.post("/v1/solve", json={"replay_of": solve["id"]})
+        assert again.status_code == 200, again.text
+        assert again.json()["decision"] == solve["decision"]
 
 
 async def test_what_was_learned_is_known_after_a_restart_and_elsewhere(database_url: str) -> None:
@@ -197,9 +203,11 @@ async def test_what_was_learned_is_known_after_a_restart_and_elsewhere(database_
             await beside.learner.refresh()
             async with served(beside, running.account.key) as (app, client):
                 assert await _chance(replace(running, app=app, client=client)) == moved
-    async with fathom(database_url, RIGHT, config=learned(**UNCHECKED)) as later:
-        async with served(later.gateway, running.account.key) as (app, client):
-            assert await _chance(replace(later, app=app, client=client)) == moved
+    async with (
+        fathom(database_url, RIGHT, config=learned(**UNCHECKED)) as later,
+        served(later.gateway, running.account.key) as (app, client),
+    ):
+        assert await _chance(replace(later, app=app, client=client)) == moved
 
 
 async def test_cheap_call_that_is_never_right_is_skipped(sqlite_url: str) -> None:
