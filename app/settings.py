@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     """Origins inside that tenants' webhooks may reach, between commas: `http://10.1.2.3:9000`."""
     smtp_url: SmtpUrl | None = None
     smtp_from: str = "fathom@localhost"
+    gate_train_hours: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+    """How often the gate's weights are fitted anew on what was learned; 0 for never."""
     metrics_tenants: str = ""
     """Names of the tenants that have metrics of their own, between commas; `*` for the oldest."""
 

@@ -20,6 +20,7 @@ from app.db.probe import database_trouble, schema_trouble
 from app.dispatching import Parts, dispatching, task_group
 from app.ids import uuid7
 from app.learning.learner import Learner
+from app.learning.training import Training
 from app.ledger.alerts import Alerts
 from app.ledger.books import Books
 from app.ledger.leases import Leases
@@ -55,6 +56,7 @@ from app.telemetry.readiness import Drain, Readiness
 from app.tenants.directory import Directory
 
 REDIS_TIMEOUT_S: Final = 2.0
+HOUR_S: Final = 3600.0
 REPLICA_HOST_MAX: Final = 40
 """Of a replica's name, which has 64 characters for host, process and a random part."""
 
@@ -95,7 +97,7 @@ async def open_gateway(
         metrics, running, replica = make_metrics(settings, config), Running(), _replica()
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
         learner = make_learner(config, database, drain)
-        await stack.enter_async_context(_learning(learner))
+        await stack.enter_async_context(_learning(learner, settings, drain))
         solver = Solver(
             ledger=ledger,
             records=records,
@@ -171,12 +173,14 @@ async def _recovering(
 
 
 @asynccontextmanager
-async def _learning(learner: Learner) -> AsyncGenerator[None]:
+async def _learning(learner: Learner, settings: Settings, drain: Drain) -> AsyncGenerator[None]:
     """Learn from labels while the block runs, and keep what was learned."""
     await learner.begin()
-    stop = asyncio.Event()
+    stop, every_s = asyncio.Event(), settings.gate_train_hours * HOUR_S
     async with task_group() as tasks:
         tasks.create_task(learner.run(stop))
+        if every_s:
+            tasks.create_task(Training(learner, drain=drain).run(stop, every_s=every_s))
         try:
             yield
         finally:

@@ -71,8 +71,13 @@ def fit_model(examples: Sequence[Example], *, version: str) -> Model:
         ),
         opinions=opinions,
         strong_log_cost=cost_weights,
-        strong_smear=float(np.exp(log_cost - fitted)[~np.isnan(log_cost)].mean()),
+        strong_smear=_smear(log_cost - fitted),
     )
+
+
+def _smear(residuals: Array) -> float:
+    known = residuals[~np.isnan(residuals)]
+    return float(np.exp(known).mean()) if known.size else 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from app.gate.learned import Standing
 from app.ids import SolveId, TenantId
 from app.learning import book
 from app.learning.lesson import BOTH, SEARCH, Lesson, Told, own_level, pools, told
+from app.learning.refit import Refit, refit
 from app.telemetry.readiness import Drain
 
 EVERY_S: Final = 1.0
@@ -122,6 +123,15 @@ class Learner:
             lesson = await book.lesson_of(tx, solve_id)
         if lesson is not None and self._current is not None:
             self._count(lesson)
+
+    async def refit(self) -> Refit | None:
+        """Fit anew on what was learned; better weights decide from the next refresh on."""
+        if self._document is None:
+            return None
+        await self.flush()
+        found = await refit(self._db, self._document)
+        log.info("gate_refitted", version=found.version, promoted=found.promoted)
+        return found
 
     async def run(self, stop: asyncio.Event) -> None:
         """Write and read until `stop` is set, and write what is left."""
