@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from math import log
 from typing import Final
 
-from app.gate.heads import Heads, Model, OpinionHeads
-from app.gate.logistic import Array
-from app.gate.weights import DISTRUST, Weights, trust
+from app.gate.weights import DISTRUST, trust
 
 HEADS: Final = (
     "cheap",
@@ -88,65 +86,6 @@ def offsets(known: Ledger, levels: Sequence[str]) -> dict[str, float]:
         if evidence or start is not None:
             found[head] = offset(evidence, start=start or 0.0)
     return found
-
-
-def shifted(model: Model, by: Mapping[str, float]) -> Model:
-    """The model with its heads' constants moved; heads that are not named stay as they are."""
-    if not by:
-        return model
-    opinions = {
-        name: OpinionHeads(
-            agrees=_moved(heads.agrees, by.get("agrees")),
-            agreed=_moved_heads(heads.agreed, by, "agreed."),
-            differed=_moved_heads(heads.differed, by, "differed."),
-        )
-        for name, heads in model.opinions.items()
-    }
-    return Model(
-        version=model.version,
-        scale=model.scale,
-        heads=_moved_heads(model.heads, by, ""),
-        opinions=opinions,
-        strong_log_cost=model.strong_log_cost,
-        strong_smear=model.strong_smear,
-    )
-
-
-def expected(
-    model: Model, opinion: str, features: Array, groups: tuple[str, ...]
-) -> dict[str, float]:
-    """P(1) of every head that the model has, for one standardised vector."""
-    chances = model.chances(features, groups)
-    found = {"cheap": chances.cheap, "strong": chances.strong}
-    if model.heads.search is not None:
-        found["search"] = chances.search
-    if opinion in model.opinions:
-        outlook = model.outlook(opinion, features, groups)
-        found |= {
-            "agrees": outlook.agrees,
-            "agreed.cheap": outlook.agreed.cheap,
-            "agreed.strong": outlook.agreed.strong,
-            "differed.cheap": outlook.differed.cheap,
-            "differed.strong": outlook.differed.strong,
-        }
-    return found
-
-
-def _moved_heads(heads: Heads, by: Mapping[str, float], prefix: str) -> Heads:
-    search = heads.search
-    return Heads(
-        cheap=_moved(heads.cheap, by.get(f"{prefix}cheap")),
-        strong=_moved(heads.strong, by.get(f"{prefix}strong")),
-        search=None if search is None else _moved(search, by.get(f"{prefix}search")),
-    )
-
-
-def _moved(weights: Weights, by: float | None) -> Weights:
-    if by is None:
-        return weights
-    shared = weights.shared.copy()
-    shared[0] += by
-    return Weights(shared, weights.additions, weights.labels)
 
 
 def _log_odds(chance: float) -> float:

@@ -14,16 +14,13 @@ from math import inf
 from random import Random
 from typing import Final
 
-from app.gate.evidence import shifted
 from app.gate.gate import Accept, BuyOpinion, Escalate, Route, SecondOpinion
-from app.gate.heads import Chances, Model, Outlook, gain
+from app.gate.heads import Chances, Outlook, gain
 from app.gate.reasons import spoken
 from app.gate.signals import Signals, vector
+from app.gate.stack import SECOND, Stack
 from app.gate.weights import trust
 from app.gate.worth import Arm, Ask, Price, Take, Terms, evsi, take, take_verified, weigh
-
-SECOND: Final = "second"
-"""The opinion that a policy has."""
 
 SURE_LABELS: Final = 50
 """Labels of a tenant's own, of both arms, without which no call is skipped."""
@@ -73,11 +70,6 @@ class Standing:
     propensity: float = 1.0
     pooled: bool = True
 
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """As the shipped weights know them."""
-        return () if self.category is None else (self.category,)
-
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -108,7 +100,7 @@ class Judgement:
     reasons: tuple[str, ...] = ()
 
 
-def opened(model: Model, standing: Standing, case: Case, *, seed: int) -> Standing:
+def opened(model: Stack, standing: Standing, case: Case, *, seed: int) -> Standing:
     """The standing with its opening, before any call: skip the cheap one, lock it, or neither.
 
     By the chances of an average problem of its category. `seed` draws which are explored.
@@ -130,7 +122,7 @@ def opened(model: Model, standing: Standing, case: Case, *, seed: int) -> Standi
     return replace(standing, opening=opening, propensity=1 - EXPLORED)
 
 
-def unasked(model: Model, standing: Standing, case: Case) -> Judgement:
+def unasked(model: Stack, standing: Standing, case: Case) -> Judgement:
     """Of a solve that skips the cheap call."""
     chances = _average(model, standing)
     worth = case.value * gain(chances, _terms(model, standing, case).labels) - case.strong.cost
@@ -141,7 +133,7 @@ def unasked(model: Model, standing: Standing, case: Case) -> Judgement:
 
 
 def after_first(
-    model: Model,
+    model: Stack,
     standing: Standing,
     seen: Signals,
     case: Case,
@@ -149,9 +141,9 @@ def after_first(
     untrained: Accept | BuyOpinion | Escalate,
 ) -> Judgement:
     """The verdict on a first answer, given the untrained rule's."""
-    mine = shifted(model, standing.offsets)
-    features = mine.features(seen)
-    chances = mine.chances(features, standing.groups)
+    features = model.features(seen)
+    found = model.forecast(features, standing.category, standing.offsets)
+    chances = found.chances
     terms = _terms(model, standing, case)
     if isinstance(untrained, Escalate):
         if untrained.reason == "below_target" and case.decisive:
@@ -159,33 +151,31 @@ def after_first(
         return Judgement(untrained, chances.cheap, _best(untrained.route, chances), 0.0)
     if isinstance(untrained, Accept) and untrained.reason == "verified":
         return Judgement(untrained, 1.0, chances.strong, 0.0)
-    outlook = mine.outlook(SECOND, features, standing.groups) if SECOND in mine.opinions else None
-    now = chances if outlook is None else outlook.now
-    said = spoken(mine.heads.cheap, features)
+    now = found.now
+    said = spoken(model.matrix[0], features)
     if standing.opening is Opening.LOCKED:
         why = "such problems gain nothing from a stronger model"
         return Judgement(Accept(LOCKED, why), now.cheap, now.strong, 0.0)
-    verdict = _weighed(now, outlook, terms, case)
+    verdict = _weighed(now, found.outlook, terms, case)
     return Judgement(verdict.said, now.cheap, now.strong, verdict.worth, said(verdict.doubts))
 
 
 def after_second(
-    model: Model, standing: Standing, seen: Signals, case: Case, *, agree: bool | None
+    model: Stack, standing: Standing, seen: Signals, case: Case, *, agree: bool | None
 ) -> Judgement:
     """The verdict once a second opinion was asked for; `agree` is None where its call failed."""
-    mine = shifted(model, standing.offsets)
-    features = mine.features(seen)
-    chances = mine.chances(features, standing.groups)
-    if SECOND in mine.opinions:
-        outlook = mine.outlook(SECOND, features, standing.groups)
-        chances = {None: outlook.now, True: outlook.agreed, False: outlook.differed}[agree]
+    features = model.features(seen)
+    known = model.forecast(features, standing.category, standing.offsets)
+    chances = known.now
+    if known.outlook is not None and agree is not None:
+        chances = known.outlook.agreed if agree else known.outlook.differed
     said = {
         None: "the second opinion failed",
         True: "a second opinion gave the same answer",
         False: "a second opinion gave another answer",
     }[agree]
     found = take(chances, _terms(model, standing, case))
-    spoke = spoken(mine.heads.cheap, features)
+    spoke = spoken(model.matrix[0], features)
     if found.arm is Arm.ACCEPT:
         reason = {None: "not_worth_it", True: "agreement", False: "not_worth_it"}[agree]
         verdict: Accept | Escalate = Accept(reason, said)
@@ -241,15 +231,12 @@ def _climb(
     return Judgement(Accept(HOPELESS, f"{untrained.because}; {why}"), 0.0, search, 0.0)
 
 
-def _average(model: Model, standing: Standing) -> Chances:
-    mine = shifted(model, standing.offsets)
-    features = mine.scale.centre * 0.0
-    features[0] = 1.0
-    return mine.chances(features, standing.groups)
+def _average(model: Stack, standing: Standing) -> Chances:
+    return model.forecast(model.average(), standing.category, standing.offsets).chances
 
 
-def _terms(model: Model, standing: Standing, case: Case) -> Terms:
-    return Terms(case.value, case.strong, labels=model.heads.cheap.labels + standing.labels)
+def _terms(model: Stack, standing: Standing, case: Case) -> Terms:
+    return Terms(case.value, case.strong, labels=model.labels + standing.labels)
 
 
 def _best(route: Route, chances: Chances) -> float:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import numpy as np
+
 from app.gate.logistic import Array
 from app.gate.signals import NAMES
-from app.gate.weights import Weights
 
 REASONS_MAX: Final = 2
 LEAST: Final = 0.1
@@ -44,17 +45,18 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def spoken(head: Weights, features: Array) -> Callable[[bool], tuple[str, ...]]:
+def spoken(head: Array, features: Array) -> Callable[[bool], tuple[str, ...]]:
     """What speaks against the answer (True) or for it (False), the weightiest first."""
 
     def said(doubts: bool) -> tuple[str, ...]:  # noqa: FBT001 - says which
-        moved = head.shared * features
+        moved: list[float] = (head * features).tolist()
         found: dict[str, None] = {}
-        for place in sorted(range(1, len(NAMES)), key=lambda place: -abs(moved[place])):
-            if (words := _SAID.get(NAMES[place])) is None or abs(moved[place]) < LEAST:
-                continue
-            if (moved[place] < 0) is doubts:
+        for place in np.argsort(-np.abs(head * features)).tolist():
+            weight = moved[place]
+            if abs(weight) < LEAST or len(found) == REASONS_MAX:
+                break
+            if (weight < 0) is doubts and (words := _SAID.get(NAMES[place])) is not None:
                 found[words[0] if features[place] > 0 else words[1]] = None
-        return tuple(found)[:REASONS_MAX]
+        return tuple(found)
 
     return said

@@ -19,8 +19,8 @@ from app.db.engine import Database, DatabaseUnavailable, WriteTx
 from app.db.repeating import repeat
 from app.gate.document import model_from
 from app.gate.evidence import NONE, Evidence, offsets
-from app.gate.heads import Model
 from app.gate.learned import Standing
+from app.gate.stack import Stack
 from app.ids import SolveId, TenantId
 from app.learning import book
 from app.learning.lesson import BOTH, SEARCH, Lesson, Told, own_level, pools, told
@@ -56,10 +56,10 @@ class Learner:
         drain: Drain,
     ) -> None:
         self._db, self._document, self._chosen, self._drain = database, document, chosen, drain
-        self._models: dict[str, Model] = {}
-        self._current: Model | None = None
+        self._models: dict[str, Stack] = {}
+        self._current: Stack | None = None
         if document is not None:
-            self._current = model_from(document)
+            self._current = Stack.of(model_from(document))
             self._models[self._current.version] = self._current
         self._known: defaultdict[str, dict[str, Evidence]] = defaultdict(dict)
         self._told: OrderedDict[SolveId, tuple[Lesson, list[Told]]] = OrderedDict()
@@ -68,15 +68,15 @@ class Learner:
         self._writing = asyncio.Lock()
 
     @property
-    def current(self) -> Model | None:
+    def current(self) -> Stack | None:
         """The weights that decide what is admitted now."""
         return self._current
 
-    def model(self, version: str) -> Model | None:
+    def model(self, version: str) -> Stack | None:
         """The weights of a version, where they are in memory."""
         return self._models.get(version)
 
-    async def fetch(self, version: str) -> Model | None:
+    async def fetch(self, version: str) -> Stack | None:
         """The same, and else from the database; None where it has none either."""
         if (known := self._models.get(version)) is not None:
             return known
@@ -87,7 +87,7 @@ class Learner:
         while len(self._models) >= MODELS_MAX:
             oldest = next(name for name in self._models if name != self._version)
             del self._models[oldest]
-        self._models[version] = found = model_from(document)
+        self._models[version] = found = Stack.of(model_from(document))
         return found
 
     def standing(

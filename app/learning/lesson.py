@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from app.gate.evidence import expected
-from app.gate.heads import Model
-from app.gate.learned import SECOND, Standing
+import numpy as np
+
 from app.gate.logistic import Array
 from app.gate.signals import NAMES
+from app.gate.stack import Stack
 from app.ids import SolveId, TenantId
 from app.money import NanoUSD
 
@@ -95,11 +95,10 @@ Told = tuple[str, float, float]
 """A head, its label, and what the weights expected."""
 
 
-def told(lesson: Lesson, model: Model) -> list[Told]:
+def told(lesson: Lesson, model: Stack) -> list[Told]:
     """What each head is told by a lesson."""
     labels = lesson.labels
-    groups = Standing(model.version, lesson.category).groups
-    chances = expected(model, SECOND, _standard(lesson, model), groups)
+    chances = model.expected(_standard(lesson, model), lesson.category, {})
     found: list[Told] = []
     for arm, label in labels.items():
         if arm in chances:
@@ -115,11 +114,10 @@ def told(lesson: Lesson, model: Model) -> list[Told]:
     return found
 
 
-def _standard(lesson: Lesson, model: Model) -> Array:
-    features: Array = model.scale.centre.copy()
-    if lesson.features is not None and len(lesson.features) == len(NAMES):
-        features[:] = lesson.features
-    return model.scale.standard(features)
+def _standard(lesson: Lesson, model: Stack) -> Array:
+    if lesson.features is None or len(lesson.features) != len(NAMES):
+        return model.average()
+    return model.scale.standard(np.array(lesson.features))
 
 
 def stored(lesson: Lesson) -> Mapping[str, object]:

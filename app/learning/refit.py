@@ -17,8 +17,8 @@ from app.db.engine import Database, WriteTx
 from app.gate.document import document_of, model_from
 from app.gate.fitting import Example, fit_model
 from app.gate.heads import Model
-from app.gate.learned import SECOND
 from app.gate.signals import NAMES
+from app.gate.stack import SECOND, Stack
 from app.learning import book
 from app.learning.lesson import CHEAP, SEARCH, STRONG, Lesson, told
 
@@ -78,7 +78,7 @@ def fitted(lessons: Sequence[Lesson], before: Model) -> tuple[Refit, Model | Non
     made = fit_model([_example(one) for one in older], version="refit")
     made = replace(made, heads=replace(made.heads, search=made.heads.search or before.heads.search))
     made = replace(made, version=document_of(made)["version"])
-    loss, loss_before = _loss(newer, made), _loss(newer, before)
+    loss, loss_before = _loss(newer, Stack.of(made)), _loss(newer, Stack.of(before))
     better = loss < loss_before
     return Refit(len(usable), both, better, made.version, loss, loss_before), made
 
@@ -97,7 +97,7 @@ def _example(lesson: Lesson) -> Example:
     )
 
 
-def _loss(lessons: Sequence[Lesson], model: Model) -> float:
+def _loss(lessons: Sequence[Lesson], model: Stack) -> float:
     """Of every head on every label that it is told; infinite where it knows none of them."""
     losses = [
         -(label * log(_bounded(chance)) + (1 - label) * log(_bounded(1 - chance)))

@@ -13,7 +13,7 @@ from typing import Final
 from app.errors import GatewayError
 from app.evaluators.panel import Panel
 from app.gate.gate import Route
-from app.gate.heads import Model
+from app.gate.stack import Stack
 from app.ids import solve_id as new_id
 from app.ledger.budgets import Account
 from app.ledger.endings import Ending
@@ -193,7 +193,7 @@ class Replaying:
         await self._ledger.record(opening, ending)
 
 
-def _run(record: _Record, claim: Claim, ledger: Ledger, model: Model | None) -> Run:
+def _run(record: _Record, claim: Claim, ledger: Ledger, model: Stack | None) -> Run:
     request, plan, calls = record.request, record.plan, record.found.calls
     past = past_of(plan, calls, record.found.texts)
     past = replace(past, failed=_failed(calls))

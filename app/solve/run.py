@@ -14,7 +14,7 @@ from app.answers.extract import extract
 from app.evaluators.evaluation import Candidate
 from app.evaluators.panel import Panel, PanelEvaluation
 from app.gate.gate import Route
-from app.gate.heads import Model
+from app.gate.stack import Stack
 from app.ledger.openings import Claim
 from app.money import NanoUSD
 from app.providers.completion import FinishReason
@@ -96,7 +96,7 @@ class Run:
     search_ms: float | None = None
     is_cancelled: bool = False
     legacy: Legacy | None = None
-    model: Model | None = None
+    model: Stack | None = None
     _time: asyncio.Timeout | None = field(default=None, init=False)
 
     @property

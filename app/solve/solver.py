@@ -22,7 +22,7 @@ from structlog.contextvars import bind_contextvars
 from app.accounts import account_of
 from app.db.engine import DatabaseUnavailable, uninterrupted
 from app.gate.gate import Route
-from app.gate.heads import Model
+from app.gate.stack import Stack
 from app.ids import SolveId, solve_id
 from app.learning.learner import Learner
 from app.ledger.endings import Ending
@@ -215,7 +215,7 @@ class Solver:
         run.search = await reopen(self._tree_log, record, calls)
         return run
 
-    async def model_of(self, plan: Plan) -> Model | None:
+    async def model_of(self, plan: Plan) -> Stack | None:
         """The weights that a plan's gate decides by; None where it is not asked or it is lost."""
         if plan.gate is None or self._learner is None:
             return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.evaluators.panel import Panel
-from app.gate.heads import Model
+from app.gate.stack import Stack
 from app.ids import BatchId, SolveId
 from app.ledger.journal import Intent
 from app.ledger.ledger import Ledger
@@ -53,7 +53,7 @@ def start(
     past: Past | None = None,
     begun: Intent | None = None,
     legacy: Legacy | None = None,
-    model: Model | None = None,
+    model: Stack | None = None,
 ) -> Run:
     """A run that has not begun; `meter` and `past` where it is one that goes on.
 

@@ -14,9 +14,9 @@ import structlog
 
 from app.gate import gate, learned
 from app.gate.gate import Accept, BuyOpinion, Escalate, FirstAnswer, Route, Stakes
-from app.gate.heads import Model
 from app.gate.learned import Case, Judgement, Standing
 from app.gate.signals import Form, Signals
+from app.gate.stack import Stack
 from app.gate.text import count_text
 from app.gate.worth import Price
 from app.money import NanoUSD
@@ -176,7 +176,7 @@ def _usual(seat: Seat, first: Answer | None) -> NanoUSD:
     return seat.price.cost(usage.input_tokens, min(usage.output_tokens, seat.max_output_tokens))
 
 
-def _weighed(run: Run, plain: Verdict, judge: Callable[[Model, Standing], Judgement]) -> Said:
+def _weighed(run: Run, plain: Verdict, judge: Callable[[Stack, Standing], Judgement]) -> Said:
     standing = run.plan.gate
     if standing is None:
         return Said(plain, gate.VERSION)

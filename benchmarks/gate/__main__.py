@@ -6,8 +6,8 @@ Whole: counts of the text, features, chances of all heads with one opinion for s
 Rule: the same without the text. Update: one lesson with feedback told to all heads at all levels,
 as it changes the next decision. Standing: what labels add up to for a tenant and its category,
 which a solve is admitted with. The yardstick, in the same rounds, is parsing a 4 kB JSON reply,
-which every call does anyway. Exit 1 beyond the limits: a median of 50 microseconds for the rule and of
-100 for an update, a 99th percentile of 1 ms with 64 kB of text.
+which every call does anyway. Exit 1 beyond the limits: a median of 50 microseconds for the
+rule and of 100 for an update, a 99th percentile of 1 ms with 64 kB of text.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from app.gate.heads import Model
 from app.gate.learned import Case, Judgement, Standing, after_first
 from app.gate.logistic import Array
 from app.gate.signals import NAMES, Form, Signals, vector
+from app.gate.stack import Stack
 from app.gate.text import count_text
 from app.gate.worth import Ask, Price, Take, Terms, weigh
 from app.ids import SolveId, TenantId
@@ -69,6 +70,7 @@ UNCHECKED: Final = Accept("not_worth_it", "nothing checks it")
 def main(decisions: int) -> None:
     """Measure in turns; print median and 99th percentile."""
     model, rng = fitted(), Random(1)
+    stack = Stack.of(model)
     learner = Learner(document=document_of(model), database=Database(NOWHERE), drain=Drain())
     texts = {size: prose(size * KB, rng) for size in (2, 8, 64)}
     ready = vector(signals(texts[8]))
@@ -80,7 +82,7 @@ def main(decisions: int) -> None:
         "standing": lambda: learner.standing(TENANT, PAIR, "sums", pooled=True),
     }
     for size, text in texts.items():
-        work[f"whole, {size} kB"] = partial(read_and_decide, model, text)
+        work[f"whole, {size} kB"] = partial(read_and_decide, stack, text)
     found = measured(work, decisions)
     unit = float(np.median(found["yardstick"]))
     print(f"{'':14} {'p50 us':>8} {'p99 us':>8} {'yardsticks':>11}")
@@ -131,7 +133,7 @@ def decide(model: Model, features: Array) -> Take | Ask:
     return weigh(outlook.now, {"second": (outlook, Price(0.5))}, terms)
 
 
-def read_and_decide(model: Model, text: str) -> Judgement:
+def read_and_decide(model: Stack, text: str) -> Judgement:
     """The text included, on weights that labels have moved, with reasons in words."""
     return after_first(model, STANDING, signals(text), CASE, untrained=UNCHECKED)
 

@@ -24,6 +24,7 @@ from app.gate.learned import (
     opened,
 )
 from app.gate.signals import Form, Logprobs, Signals, summarise
+from app.gate.stack import Stack
 from app.gate.text import count_text
 from app.gate.worth import Price
 from app.settings import GateConfig
@@ -38,7 +39,8 @@ def _shipped() -> Model:
     return model_from(document)
 
 
-MODEL: Final = _shipped()
+SHIPPED: Final = _shipped()
+MODEL: Final = Stack.of(SHIPPED)
 
 texts = st.text(max_size=400)
 counts = st.integers(0, 100_000)
@@ -215,7 +217,7 @@ def test_opening_follows_what_is_sure() -> None:
 
 def test_document_is_the_model() -> None:
     """And its version is told by its content."""
-    document = document_of(MODEL)
+    document = document_of(SHIPPED)
     again = model_from(document)
     assert document_of(again) == document
     assert again.version == MODEL.version == document["version"]
