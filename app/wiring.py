@@ -87,17 +87,13 @@ async def open_gateway(
     """
     drain = Drain() if drain is None else drain
     async with AsyncExitStack() as stack:
-        await prepare_schema(settings.database_url)
-        database = Database(settings.database_url)
-        stack.push_async_callback(database.aclose)
-        redis = open_redis(settings.redis_url)
-        stack.push_async_callback(redis.aclose)
+        database, redis = await _stores(stack, settings)
         reached = _reached(stack, config, providers)
         ledger, records, tree_log = Ledger(database), Records(database), TreeLog(redis)
         metrics, running, replica = make_metrics(settings, config), Running(), _replica()
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
-        learner = make_learner(config, database, drain)
-        await stack.enter_async_context(_learning(learner, settings, drain))
+        learning = _learning(make_learner(config, database, drain), settings, drain)
+        learner = await stack.enter_async_context(learning)
         solver = Solver(
             ledger=ledger,
             records=records,
@@ -112,8 +108,7 @@ async def open_gateway(
         await stack.enter_async_context(_sweeping(settings, database, metrics, drain))
         archive, directory = Archive(records=records, tree_log=tree_log), Directory(database)
         parts = Parts(database, ledger, records, directory, solver, running, drain, replica)
-        opening = dispatching(parts, settings, config, metrics)
-        dispatchers = await stack.enter_async_context(opening)
+        dispatchers = await stack.enter_async_context(dispatching(parts, settings, config, metrics))
         services = Services(
             directory=directory,
             solver=solver,
@@ -136,6 +131,16 @@ async def open_gateway(
             operator=_operator(settings, database),
         )
         yield Gateway(database, ledger, records, services, learner)
+
+
+async def _stores(stack: AsyncExitStack, settings: Settings) -> tuple[Database, Redis]:
+    """Where money and trees are kept, which are closed with the stack."""
+    await prepare_schema(settings.database_url)
+    database = Database(settings.database_url)
+    stack.push_async_callback(database.aclose)
+    redis = open_redis(settings.redis_url)
+    stack.push_async_callback(redis.aclose)
+    return database, redis
 
 
 def _reached(
@@ -173,7 +178,7 @@ async def _recovering(
 
 
 @asynccontextmanager
-async def _learning(learner: Learner, settings: Settings, drain: Drain) -> AsyncGenerator[None]:
+async def _learning(learner: Learner, settings: Settings, drain: Drain) -> AsyncGenerator[Learner]:
     """Learn from labels while the block runs, and keep what was learned."""
     await learner.begin()
     stop, every_s = asyncio.Event(), settings.gate_train_hours * HOUR_S
@@ -182,7 +187,7 @@ async def _learning(learner: Learner, settings: Settings, drain: Drain) -> Async
         if every_s:
             tasks.create_task(Training(learner, drain=drain).run(stop, every_s=every_s))
         try:
-            yield
+            yield learner
         finally:
             stop.set()
 

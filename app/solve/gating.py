@@ -11,8 +11,11 @@ from app.gate.gate import SecondOpinion
 from app.gate.learned import Standing, opened
 from app.learning.learner import Learner
 from app.solve import plan as planner
+from app.solve.lessons import lesson_of
 from app.solve.plan import Plan
-from app.solve.request import SolveRequest
+from app.solve.report import Solved
+from app.solve.request import Mode, SolveRequest
+from app.solve.run import Run
 from app.solve.weighing import case_before, pair_of
 from app.tenants.directory import Tenant
 from app.tenants.policy import Policy
@@ -24,9 +27,11 @@ log = structlog.get_logger()
 
 
 def gated(
-    learner: Learner, tenant: Tenant, request: SolveRequest, plan: Plan, policy: Policy
+    learner: Learner | None, tenant: Tenant, request: SolveRequest, plan: Plan, policy: Policy
 ) -> Plan:
-    """The plan with its gate; as it is where nothing was learned, or what was learned fails."""
+    """The plan with its gate; as it is where that is not asked, has no weights, or fails."""
+    if learner is None or request.mode is not Mode.AUTO:
+        return plan
     try:
         category = category_of(request.metadata.get(CATEGORY), request.problem)
         found = learner.standing(tenant.id, pair_of(plan), category, pooled=policy.pool_labels)
@@ -36,6 +41,18 @@ def gated(
     except Exception:  # a gate that fails must not fail its request
         log.exception("gate_failed", tenant_id=tenant.id)
         return plan
+
+
+def teach(learner: Learner | None, run: Run, solved: Solved) -> None:
+    """What a solve that has ended teaches, where it teaches anything."""
+    if learner is None:
+        return
+    try:
+        lesson = lesson_of(run, solved)
+        if lesson is not None:
+            learner.learn(lesson)
+    except Exception:  # the answer is there, and paid for
+        log.exception("lesson_not_learned", solve_id=solved.id)
 
 
 def _opened(learner: Learner, request: SolveRequest, plan: Plan, found: Standing) -> Standing:

@@ -44,9 +44,8 @@ from app.solve.attempt import FIRST, STRONG, CallFailed, HandedOver
 from app.solve.decide import choose, decide
 from app.solve.estimate import Estimate, estimate
 from app.solve.explore import Explorer
-from app.solve.gating import gated
+from app.solve.gating import gated, teach
 from app.solve.legacy import Legacy, seated
-from app.solve.lessons import lesson_of
 from app.solve.notify import notices
 from app.solve.outcome import Cause, conclude
 from app.solve.past import past_of, plan_from
@@ -259,9 +258,7 @@ class Solver:
         )
         await uninterrupted(self._ledger.finish(run.claim, ending, loose=run.attempts.loose))
         self._tally.solved(solved, tenant_id=run.claim.account.tenant_id)
-        lesson = lesson_of(run, solved)
-        if lesson is not None and self._learner is not None:
-            self._learner.learn(lesson)
+        teach(self._learner, run, solved)
         return solved, outcome.texts_told(run, texts)
 
     async def _until_it_ends(self, run: Run) -> Cause:
@@ -348,8 +345,7 @@ class Solver:
         queue: Queue | None = None,
     ) -> Run:
         plan = planner.make(request, policy, self._bench.experts, left=left)
-        if request.mode is Mode.AUTO and self._learner is not None:
-            plan = gated(self._learner, tenant, request, plan, policy)
+        plan = gated(self._learner, tenant, request, plan, policy)
         if ladder is not None:
             plan = replace(plan, ladder=str(ladder))
         legacy, search = (None, None) if legacy is None else seated(legacy, request, plan)
