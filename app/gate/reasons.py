@@ -51,7 +51,8 @@ def spoken(head: Array, features: Array) -> Callable[[bool], tuple[str, ...]]:
     def said(doubts: bool) -> tuple[str, ...]:  # noqa: FBT001 - says which
         moved: list[float] = (head * features).tolist()
         found: dict[str, None] = {}
-        for place in np.argsort(-np.abs(head * features)).tolist():
+        order: list[int] = np.argsort(-np.abs(head * features)).tolist()
+        for place in order:
             weight = moved[place]
             if abs(weight) < LEAST or len(found) == REASONS_MAX:
                 break

@@ -122,5 +122,6 @@ def before(instant: datetime, seconds: float) -> datetime:
 
 
 def _lesson(row: RowMapping) -> Lesson:
-    features = row["features"]
-    return Lesson(**{**dict(row), "features": None if features is None else tuple(features)})
+    facts: dict[str, Any] = {str(name): value for name, value in row.items()}
+    features = facts.pop("features")
+    return Lesson(**facts, features=None if features is None else tuple(features))
