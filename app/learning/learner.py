@@ -17,7 +17,7 @@ import structlog
 
 from app.db.engine import Database, DatabaseUnavailable, WriteTx
 from app.db.repeating import repeat
-from app.gate.document import model_from
+from app.gate.document import UnreadableWeights, model_from
 from app.gate.evidence import NONE, Evidence, offsets
 from app.gate.learned import Standing
 from app.gate.stack import Stack
@@ -36,6 +36,8 @@ PAGES_MAX: Final = 20
 OVERLAP_S: Final = 30.0
 """How long after its own time a lesson may yet become visible, for its transaction took so long."""
 MODELS_MAX: Final = 8
+FORGET_EVERY: Final = 3600
+"""Turns, so about once an hour."""
 
 log = structlog.get_logger()
 
@@ -66,6 +68,8 @@ class Learner:
         self._unwritten: deque[Lesson] = deque(maxlen=LESSONS_MAX)
         self._read_to: datetime | None = None
         self._writing = asyncio.Lock()
+        self._lost: set[str] = set()
+        self._turns = 0
 
     @property
     def current(self) -> Stack | None:
@@ -78,16 +82,22 @@ class Learner:
 
     async def fetch(self, version: str) -> Stack | None:
         """The same, and else from the database; None where it has none either."""
-        if (known := self._models.get(version)) is not None:
+        if (known := self._models.get(version)) is not None or version in self._lost:
             return known
         async with self._db.glance() as tx:
             document = await book.document_at(tx, version)
-        if document is None:
+        try:
+            found = None if document is None else Stack.of(model_from(document))
+        except UnreadableWeights as error:  # of a version of Fathom that sees other features
+            log.warning("gate_weights_unreadable", version=version, reason=str(error))
+            found = None
+        if found is None:
+            self._lost.add(version)
             return None
         while len(self._models) >= MODELS_MAX:
             oldest = next(name for name in self._models if name != self._version)
             del self._models[oldest]
-        self._models[version] = found = Stack.of(model_from(document))
+        self._models[version] = found
         return found
 
     def standing(
@@ -156,6 +166,9 @@ class Learner:
         if self._current is None:
             return False
         await self.flush()
+        self._turns += 1
+        if self._turns % FORGET_EVERY == 0:
+            await self._db.write(book.forget)
         async with self._db.glance() as tx:
             version = await book.promoted(tx)
         if version is not None and version != self._current.version:

@@ -140,3 +140,18 @@ def test_file_that_holds_no_weights_is_refused(text: str, tmp_path: Path) -> Non
     file.write_text(text, "utf-8")
     with pytest.raises(BadConfiguration, match=r"gate\.weights"):
         read_weights(GateConfig(weights=str(file)))
+
+
+async def test_weights_that_cannot_be_read_fail_no_replay_by_themselves(sqlite_url: str) -> None:
+    """They are as good as lost, and no request waits for them twice."""
+    async with fathom(sqlite_url, reply("391"), config=learned()) as running:
+
+        async def work(tx: WriteTx) -> None:
+            await book.register(tx, {"version": "g0", "format": 0}, promoted=True)
+
+        await running.gateway.database.write(work)
+        assert await running.gateway.learner.fetch("g0") is None
+        assert await running.gateway.learner.fetch("never") is None
+        await running.gateway.learner.refresh()
+        solve = await running.solved()
+        assert solve["decision"]["gate_version"] == SHIPPED.version
