@@ -147,7 +147,7 @@ def _recording(
         opinion.name: samples.get((opinion.model, opinion.offset)) for opinion in pair.opinions
     }
     asked = {name: row for name, row in found.items() if row is not None}
-    signals = _signals(cheap)
+    signals = signals_of(cheap)
     return Recording(
         problem_id=problem_id,
         example=Example(
@@ -155,15 +155,16 @@ def _recording(
             groups=signals.groups,
             cheap_right=float(cheap["correct"]),
             strong_right=float(strong["correct"]),
-            strong_cost=_cost(strong, prices),
+            strong_cost=cost_of(strong, prices),
             agreed={name: _agree(cheap, row) for name, row in asked.items()},
         ),
-        cheap_cost=_cost(cheap, prices),
-        opinion_costs={name: _cost(row, prices) for name, row in asked.items()},
+        cheap_cost=cost_of(cheap, prices),
+        opinion_costs={name: cost_of(row, prices) for name, row in asked.items()},
     )
 
 
-def _signals(row: Row) -> Signals:
+def signals_of(row: Row) -> Signals:
+    """What the gate would have seen of a recorded answer."""
     category, task = row.get("category"), row["task"]
     wide = () if category is None else (f"category {category}",)
     return Signals(
@@ -197,7 +198,8 @@ def _agree(first: Row, second: Row) -> bool:
     return left is not None and right is not None and equal(left, right)
 
 
-def _cost(row: Row, prices: Mapping[str, Sequence[float]]) -> float:
+def cost_of(row: Row, prices: Mapping[str, Sequence[float]]) -> float:
+    """Nano-dollars, above 0."""
     rate_in, rate_out = prices[row["model"]]
     cost: float = (
         row["prompt_tokens"] * rate_in + row["completion_tokens"] * rate_out

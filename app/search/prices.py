@@ -1,4 +1,4 @@
-"""What an answered call of each expert is expected to cost, fresh and refining; what a node does."""
+"""What an answered call of each expert is expected to cost, fresh and refining, and a node."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -44,9 +44,9 @@ class SearchSettings:
     stops it. `expected_costs` says what one call of an expert is expected to cost before any was
     paid, `budget` how much the whole search may spend: with both bounds, a node that is used up has
     a price (fathom). `score_step` is the resolution of the scores: 0.1 when they are k of 10.
-    `score_noise` is the standard deviation of the evaluator's error: 0 where the same answer would always score the
-    same. For AB-MCTS-M: `prune` leaves subtrees of nearly equal
-    scores alone, and `joint_draws` draws all arms of a node from one set of parameters.
+    `score_noise` is the standard deviation of the evaluator's error: 0 where the same answer would
+    always score the same. For AB-MCTS-M: `prune` leaves subtrees of nearly equal scores alone, and
+    `joint_draws` draws all arms of a node from one set of parameters.
     `children_per_node` and `beam_width` bound the peers that have a fixed width. For `fathom`:
     `pass_value`, and `experience` of earlier searches. `inherited` counts the events at the head of
     the log that an earlier run has written: patience counts only what has failed since. Raises

@@ -38,6 +38,9 @@ from app.telemetry.traces import child_traceparent
 FIRST: Final = "gate.first"
 """The op of the first answer, wherever a solve starts with one."""
 
+STRONG: Final = "strong"
+"""The op of the one call to the strong expert."""
+
 ATTEMPTS_MAX: Final = 3
 BACKOFF_S: Final = 0.25
 LOOK_S: Final = 2.0

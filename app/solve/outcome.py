@@ -191,15 +191,24 @@ def _decision(run: Run) -> DecisionFacts | None:
         gate_version=made.gate_version,
         opinion_bought=made.opinion_bought,
         opinion_agrees=made.opinion_agrees,
+        p_single=made.p_single,
+        p_alternative=made.p_alternative,
+        gain=made.gain,
+        propensity=made.propensity,
     )
 
 
 def _confidence(run: Run, best: Answer | None) -> float | None:
-    # Only a verifier knows; what the gate has not learned yet is not made up.
     panel = run.request.panel
-    if best is None or panel is None or not panel.is_decisive or best.score is None:
+    if best is None:
         return None
-    return 1.0 if best.score >= run.request.search.target_score else 0.0
+    if panel is not None and panel.is_decisive and best.score is not None:
+        return 1.0 if best.score >= run.request.search.target_score else 0.0
+    # What nobody verified is as likely right as the gate has learned; that is not made up.
+    made = run.decision
+    if made is None:
+        return None
+    return {Route.SINGLE: made.p_single, Route.STRONG: made.p_alternative}.get(made.route)
 
 
 def _evaluation(run: Run, best: Answer | None) -> EvaluationFacts | None:

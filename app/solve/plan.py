@@ -12,6 +12,7 @@ from typing import Final
 from app.errors import GatewayError, InvalidRequest
 from app.evaluators.scale import Scale
 from app.gate.gate import SecondOpinion
+from app.gate.learned import Opening, Standing
 from app.ledger.price import Price
 from app.ledger.refusals import BudgetExceeded
 from app.money import NanoUSD
@@ -65,6 +66,7 @@ class Plan:
     `score_step` and `score_noise` are what a search is told of its scores, here lest one that goes
     on be told otherwise, and so is `pass_value`: V, where the request itself says what it is.
     `search_budget` is what the search may count on: the cap, and no more than an error costs.
+    `gate` is what the learned gate's decision rests on, None where it is not asked.
     """
 
     first: Seat
@@ -84,6 +86,17 @@ class Plan:
     score_noise: float = 0.0
     pass_value: NanoUSD | None = None
     search_budget: NanoUSD | None = None
+    gate: Standing | None = None
+
+    @property
+    def begins_strong(self) -> bool:
+        """Whether the gate skips the cheap call."""
+        return self.gate is not None and self.gate.opening is Opening.STRONG
+
+    @property
+    def begins(self) -> Seat:
+        """Whose call the solve begins with, where it begins with the gate's."""
+        return self.strong if self.begins_strong and self.strong is not None else self.first
 
 
 class ExpertNotAllowed(GatewayError):
@@ -146,6 +159,12 @@ def _within(
     return replace(plan, first_hold=_first_hold(request, plan))
 
 
+def standing(plan: Plan, request: SolveRequest, gate: Standing) -> Plan:
+    """The plan of a solve that the learned gate decides, and what it then holds at first."""
+    asked = replace(plan, gate=gate)
+    return replace(asked, first_hold=_first_hold(request, asked))
+
+
 def wanted_tokens(request: SolveRequest, expert: Expert) -> int:
     """How long an answer of the expert may be where no cap shortens it."""
     return min(request.max_output_tokens or OUTPUT_TOKENS_DEFAULT, expert.max_output_tokens)
@@ -183,8 +202,8 @@ def reading_cost(request: SolveRequest, seat: Seat, *, drafts: int) -> NanoUSD:
 def _first_hold(request: SolveRequest, plan: Plan) -> NanoUSD:
     if request.mode in DEEP:
         return NanoUSD(min(plan.cap, round_cost(request, plan)))
-    first = plan.first.worst_case(fresh(request, plan.first.expert))
-    if request.mode is Mode.SINGLE or not may_buy_opinion(request):
+    first = plan.begins.worst_case(fresh(request, plan.begins.expert))
+    if request.mode is Mode.SINGLE or not may_buy_opinion(request) or plan.begins_strong:
         return first
     second = plan.second.worst_case(fresh(request, plan.second.expert))
     return NanoUSD(min(plan.cap, first + second))

@@ -13,6 +13,7 @@ from typing import Final
 from app.errors import GatewayError
 from app.evaluators.panel import Panel
 from app.gate.gate import Route
+from app.gate.stack import Stack
 from app.ids import solve_id as new_id
 from app.ledger.budgets import Account
 from app.ledger.endings import Ending
@@ -28,7 +29,7 @@ from app.search.events import UnreadableLog
 from app.search.trial import StopReason
 from app.solve import outcome
 from app.solve.archive import Archive, Archived, ResultErased
-from app.solve.attempt import FIRST, Attempts, CallFailed
+from app.solve.attempt import FIRST, STRONG, Attempts, CallFailed
 from app.solve.decide import choose
 from app.solve.engine import engine_from, settings_of
 from app.solve.legacy import Legacy
@@ -42,7 +43,7 @@ from app.solve.request import SolveRequest, request_from, to_document
 from app.solve.resuming import SolveInProgress, stored_legacy
 from app.solve.retrace import ReplayDivergence, Retracing
 from app.solve.run import Run
-from app.solve.solver import DAY_S, STRONG, Solver
+from app.solve.solver import DAY_S, Solver
 from app.solve.tree import inherited_log, node_calls, rebuild
 from app.tenants.directory import Tenant
 
@@ -96,7 +97,8 @@ class Replaying:
         await self._ledger.refuse_repeat(tenant.id, key)
         record = await self._read(tenant, solve_id)
         account = Account(tenant.id, tenant.key_id, tenant.project_id)
-        run = _run(record, Claim(new_id(), account, token=1), self._ledger)
+        model = await self._solver.model_of(record.plan)
+        run = _run(record, Claim(new_id(), account, token=1), self._ledger, model)
         run.providers = self._solver.providers  # for recorded scores; none of them is called
         try:
             cause = await self._again(run, record)
@@ -193,7 +195,7 @@ class Replaying:
         await self._ledger.record(opening, ending)
 
 
-def _run(record: _Record, claim: Claim, ledger: Ledger) -> Run:
+def _run(record: _Record, claim: Claim, ledger: Ledger, model: Stack | None) -> Run:
     request, plan, calls = record.request, record.plan, record.found.calls
     past = past_of(plan, calls, record.found.texts)
     past = replace(past, failed=_failed(calls))
@@ -211,7 +213,17 @@ def _run(record: _Record, claim: Claim, ledger: Ledger) -> Run:
     )
     asked = request.panel
     panel = None if asked is None else Panel(asked.evaluators, asked.combine)
-    return Run(claim, request, plan, meter, attempts, panel, time.time(), legacy=record.legacy)
+    return Run(
+        claim,
+        request,
+        plan,
+        meter,
+        attempts,
+        panel,
+        time.time(),
+        legacy=record.legacy,
+        model=model,
+    )
 
 
 def _failed(calls: Sequence[CallRecord]) -> dict[str, CallFailed]:

@@ -48,7 +48,7 @@ class ErrorFacts:
 
 @dataclass(frozen=True, slots=True)
 class DecisionFacts:
-    """What the gate decided and why; probabilities are absent until the gate has learned any."""
+    """What the gate decided and why; what only learned weights can tell is None without them."""
 
     route: Route
     reason: str
@@ -56,6 +56,10 @@ class DecisionFacts:
     gate_version: str | None
     opinion_bought: bool
     opinion_agrees: bool | None
+    p_single: float | None = None
+    p_alternative: float | None = None
+    gain: NanoUSD | None = None
+    propensity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

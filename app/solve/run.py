@@ -14,7 +14,9 @@ from app.answers.extract import extract
 from app.evaluators.evaluation import Candidate
 from app.evaluators.panel import Panel, PanelEvaluation
 from app.gate.gate import Route
+from app.gate.stack import Stack
 from app.ledger.openings import Claim
+from app.money import NanoUSD
 from app.providers.completion import FinishReason, Provider
 from app.search.selection import Scored, select
 from app.solve.agreement import leaders
@@ -61,7 +63,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the gate decided, and why, in words a caller can read."""
+    """What the gate decided, and why, in words a caller can read.
+
+    The chances that the cheap answer and its best alternative are right, and what the arm taken is
+    expected to gain, are None where nothing was learned; `propensity` is how likely it was taken.
+    """
 
     route: Route
     reason: str
@@ -69,6 +75,10 @@ class Decision:
     gate_version: str | None = None
     opinion_bought: bool = False
     opinion_agrees: bool | None = None
+    p_single: float | None = None
+    p_alternative: float | None = None
+    gain: NanoUSD | None = None
+    propensity: float = 1.0
 
 
 @dataclass(slots=True)
@@ -76,7 +86,7 @@ class Run:
     """One run of a solve. `chosen` is set where the route itself picks the answer.
 
     `legacy` is what it took over from the solve that it resumes; `providers` are asked for recorded
-    scores alone.
+    scores alone; `model` is the weights that the plan's gate names.
     """
 
     claim: Claim
@@ -95,6 +105,7 @@ class Run:
     is_cancelled: bool = False
     legacy: Legacy | None = None
     providers: Mapping[str, Provider] = field(default_factory=dict[str, Provider])
+    model: Stack | None = None
     _time: asyncio.Timeout | None = field(default=None, init=False)
 
     @property

@@ -23,7 +23,9 @@ from structlog.contextvars import bind_contextvars
 from app.accounts import account_of
 from app.db.engine import DatabaseUnavailable, uninterrupted
 from app.gate.gate import Route
+from app.gate.stack import Stack
 from app.ids import SolveId, solve_id
+from app.learning.learner import Learner
 from app.ledger.endings import Ending
 from app.ledger.idempotency import IdempotencyKey
 from app.ledger.ledger import Ledger
@@ -38,11 +40,12 @@ from app.ledger.refusals import (
 )
 from app.solve import outcome
 from app.solve import plan as planner
-from app.solve.attempt import FIRST, CallFailed, HandedOver
+from app.solve.attempt import FIRST, STRONG, CallFailed, HandedOver
 from app.solve.decide import choose, decide
 from app.solve.engine import engine_for
 from app.solve.estimate import Estimate, estimate
 from app.solve.explore import Explorer
+from app.solve.gating import gated, teach
 from app.solve.legacy import Legacy, seated
 from app.solve.notify import notices
 from app.solve.outcome import Cause, conclude
@@ -61,16 +64,16 @@ from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
 from app.tenants.policy import Policy, PolicyNotConfigured
 
-STRONG: Final = "strong"
-"""The op of the one call to the strong expert."""
-
 DAY_S: Final = 86_400.0
 
 log = structlog.get_logger()
 
 
 class Solver:
-    """Carries out solves. `new_id` names them; given by who must know the names beforehand."""
+    """Carries out solves. `new_id` names them; given by who must know the names beforehand.
+
+    Without a `learner` the gate decides by its untrained rule.
+    """
 
     def __init__(
         self,
@@ -82,12 +85,13 @@ class Solver:
         tally: Tally,
         running: Running,
         owner: str,
+        learner: Learner | None = None,
         new_id: Callable[[], SolveId] = solve_id,
     ) -> None:
         self._ledger, self._records, self._tree_log = ledger, records, tree_log
         self._bench, self._tally = bench, tally
         self._running, self._owner = running, owner
-        self._new_id = new_id
+        self._learner, self._new_id = learner, new_id
         self.providers = bench.providers
         self._start = partial(start, ledger=ledger, providers=bench.providers)
 
@@ -207,10 +211,17 @@ class Solver:
         past = past_of(plan, calls, texts)
         meter = meter_of(request, plan, hold=record.hold, spent=record.posted, past=past)
         legacy = await stored_legacy(self._records, record, texts)
-        run = self._start(claim, request, plan, meter=meter, past=past, legacy=legacy)
+        model = await self.model_of(plan)
+        run = self._start(claim, request, plan, meter=meter, past=past, legacy=legacy, model=model)
         run.started_at_s = record.created_at.timestamp()
         run.search = await reopen(self._tree_log, record, calls)
         return run
+
+    async def model_of(self, plan: Plan) -> Stack | None:
+        """The weights that a plan's gate decides by; None where it is not asked or it is lost."""
+        if plan.gate is None or self._learner is None:
+            return None
+        return await self._learner.fetch(plan.gate.version)
 
     async def run(self, run: Run) -> tuple[Solved, Mapping[str, str]]:
         """Answer, settle, and say how it ended.
@@ -250,6 +261,7 @@ class Solver:
         )
         await uninterrupted(self._ledger.finish(run.claim, ending, loose=run.attempts.loose))
         self._tally.solved(solved, tenant_id=run.claim.account.tenant_id)
+        teach(self._learner, run, solved)
         return solved, outcome.texts_told(run, texts)
 
     async def _until_it_ends(self, run: Run) -> Cause:
@@ -338,6 +350,7 @@ class Solver:
         queue: Queue | None = None,
     ) -> Run:
         plan = planner.make(request, policy, self._bench.experts, left=left)
+        plan = gated(self._learner, tenant, request, plan, policy)
         if ladder is not None:
             plan = replace(plan, ladder=str(ladder))
         legacy, search = (None, None) if legacy is None else seated(legacy, request, plan)
@@ -360,13 +373,14 @@ class Solver:
             idempotency=key,
             cost_center=tenant.cost_center,
             is_deep=request.mode is not Mode.SINGLE,
-            tokens_max=plan.first.tokens_max(fresh(request, plan.first.expert)),
+            tokens_max=plan.begins.tokens_max(fresh(request, plan.begins.expert)),
             inheritance=None if legacy is None else legacy.inheritance(),
             queue=queue,
         )
         refuse_unscorable(request, policy, self._bench)
         claim = await self._hold(opening, request, plan)
-        run = self._start(claim, request, plan, begun=opening.first, legacy=legacy)
+        model = await self.model_of(plan)
+        run = self._start(claim, request, plan, begun=opening.first, legacy=legacy, model=model)
         run.search = search
         return run
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.evaluators.panel import Panel
+from app.gate.stack import Stack
 from app.ids import BatchId, SolveId
 from app.ledger.journal import Intent
 from app.ledger.ledger import Ledger
@@ -13,7 +14,7 @@ from app.ledger.openings import Claim
 from app.ledger.price import Price
 from app.money import NanoUSD
 from app.providers.completion import Provider
-from app.solve.attempt import FIRST, Attempts, Past, intent_for
+from app.solve.attempt import FIRST, STRONG, Attempts, Past, intent_for
 from app.solve.legacy import Legacy
 from app.solve.meter import Meter
 from app.solve.past import tokens_of
@@ -53,8 +54,12 @@ def start(
     past: Past | None = None,
     begun: Intent | None = None,
     legacy: Legacy | None = None,
+    model: Stack | None = None,
 ) -> Run:
-    """A run that has not begun; `meter` and `past` where it is one that goes on."""
+    """A run that has not begun; `meter` and `past` where it is one that goes on.
+
+    `model` are the weights that the plan's gate names, None where they are not to be had.
+    """
     meter = meter_of(request, plan, hold=plan.first_hold) if meter is None else meter
     attempts = Attempts(
         claim=claim,
@@ -80,6 +85,7 @@ def start(
         started_at_s,
         legacy=legacy,
         providers=providers,
+        model=model,
     )
 
 
@@ -103,7 +109,8 @@ def first_intent(
         return None  # which expert it starts with, the engine will say
     if not runs_at_once:
         return None  # left to another process before it was made, it would seem to have been
-    return intent_for(solve, FIRST, 1, plan.first, fresh(request, plan.first.expert))
+    op = STRONG if plan.begins_strong else FIRST
+    return intent_for(solve, op, 1, plan.begins, fresh(request, plan.begins.expert))
 
 
 def panel_of(request: SolveRequest) -> Panel | None:

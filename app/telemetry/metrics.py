@@ -51,6 +51,10 @@ REASONS: Final = (
     "unchecked",
     "not_worth_it",
     "unconfirmed",
+    "expected_gain",
+    "locked",
+    "hopeless",
+    "cheap_hopeless",
     NONE,
 )
 CALL_PHASES: Final = ("first", "opinion", "strong", "search", "draft", "pass", "judge")

@@ -17,7 +17,6 @@ from app.providers.completion import (
 )
 from tests.simulation.world import Fault, Line, Verdict, World
 
-
 INPUT_TOKENS: Final = 25
 """Fewer than the bytes of any prompt here."""
 
