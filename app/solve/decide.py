@@ -6,6 +6,7 @@ from app.answers.canonical import cluster, equal
 from app.gate.gate import Accept, BuyOpinion, Route
 from app.solve import weighing
 from app.solve.attempt import FIRST, CallFailed
+from app.solve.plan import Plan
 from app.solve.run import Answer, Decision, Run
 from app.solve.weighing import Said
 
@@ -30,6 +31,13 @@ async def decide(run: Run) -> Route:
     agree = None if second is None else agrees(first, second)
     final = weighing.after_second(run, first, agree=agree)
     return _record(run, final, because=[wanted], agree=agree)
+
+
+def forced_single(plan: Plan) -> Decision:
+    """The decision where nothing was to be decided."""
+    if plan.ladder is not None:
+        return Decision(Route.SINGLE, "budget_ladder", [plan.ladder])
+    return Decision(Route.SINGLE, "forced", ["the request asks for one call"])
 
 
 def choose(run: Run, strong: Answer) -> Answer:

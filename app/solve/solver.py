@@ -41,7 +41,7 @@ from app.ledger.refusals import (
 from app.solve import outcome
 from app.solve import plan as planner
 from app.solve.attempt import FIRST, STRONG, CallFailed, HandedOver
-from app.solve.decide import choose, decide
+from app.solve.decide import choose, decide, forced_single
 from app.solve.engine import engine_for
 from app.solve.estimate import Estimate, estimate
 from app.solve.explore import Explorer
@@ -301,7 +301,7 @@ class Solver:
                 why = "the request asks for drafts and passes over them"
                 run.decision = Decision(Route.PARALLEL, "forced", [why])
             case Mode.SINGLE:
-                run.decision = _single(run.plan)
+                run.decision = forced_single(run.plan)
                 await run.ask(FIRST, run.plan.first)
             case Mode.AUTO:
                 started = time.perf_counter()
@@ -396,9 +396,3 @@ class Solver:
                     run = self._start(holding.result(), request, plan, begun=opening.first)
                     await self._finish(run, outcome.CANCELLED)
                 raise
-
-
-def _single(plan: Plan) -> Decision:
-    if plan.ladder is not None:
-        return Decision(Route.SINGLE, "budget_ladder", [plan.ladder])
-    return Decision(Route.SINGLE, "forced", ["the request asks for one call"])

@@ -65,7 +65,7 @@ def test_every_type_of_evaluator_states_its_scale() -> None:
     """None that there is errs."""
     stated = {kind: PanelSpec(evaluators=(spec(kind),)).scale for kind in LEAST}
     graded = {kind for kind, scale in stated.items() if scale.step < 1}
-    assert graded == {"expression"}
+    assert graded == {"expression", "recorded"}
     assert all(scale.noise == 0 for scale in stated.values())
 
 

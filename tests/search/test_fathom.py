@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.search.events import Asked
 from app.search.fathom import VOTERS
+from app.search.prices import Scarcity
 from app.search.search import Search, replay
 from app.search.settings import Algorithm, SearchSettings
 from app.search.tree import ROOT
@@ -26,6 +27,8 @@ def search_of(
     max_depth: int = 100,
     value: int | None = None,
     pass_value: int | None = None,
+    budget: int | None = None,
+    patience: int | None = None,
     costs: tuple[tuple[str, int], ...] = (),
     noise: float = 0.0,
     step: float = 1e-3,
@@ -38,9 +41,10 @@ def search_of(
             algorithm=Algorithm.FATHOM,
             max_nodes=max_nodes,
             max_depth=max_depth,
-            patience=None,
+            patience=patience,
             value=value,
             pass_value=pass_value,
+            budget=budget,
             expected_costs=costs,
             score_noise=noise,
             score_step=step,
@@ -303,3 +307,33 @@ def test_pass_that_is_near_is_worth_more_than_one_that_is_far() -> None:
         return len(search.nodes)
 
     assert calls(1.0) < calls(0.7)
+
+
+def share_of_dear(budget: int | None) -> float:
+    """How often a call goes to an expert that is twenty times as dear, while all are wrong."""
+    dear = calls = 0
+    for seed in range(20):
+        costs = (("cheap", 100), ("dear", 2_000))
+        search = search_of("cheap", "dear", seed=seed, max_nodes=12, budget=budget, costs=costs)
+        while isinstance(trial := search.ask(), Trial):
+            search.tell(trial.id, 0.0, dict(costs)[trial.expert])
+            calls += 1
+            dear += trial.expert == "dear"
+    return dear / calls
+
+
+def test_node_costs_what_may_still_be_spent_on_it() -> None:
+    """With money for twelve dear calls nodes are scarce, with little of it money is."""
+    rich, poor, unknown = map(share_of_dear, (24_000, 1_200, None))
+    assert rich > 0.3
+    assert poor < 0.15
+    assert unknown < 0.1
+
+
+def test_price_of_a_node_is_what_is_left_of_both() -> None:
+    """Patience ends a search as its size does; a better answer gives it back."""
+    scarcity = Scarcity(budget=1_000, nodes_max=10, patience=5)
+    assert scarcity.node_price(0, in_flight=0) == 200
+    assert scarcity.node_price(400, in_flight=2) == 200
+    assert scarcity.node_price(2_000, in_flight=0) == 0
+    assert Scarcity(None, 10, 5).node_price(0, in_flight=0) == 0
