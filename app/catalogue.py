@@ -1,11 +1,13 @@
 """From the configuration to who can answer: providers, experts at their prices, policies."""
 
+import json
 import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
+from app.gate.document import UnreadableWeights, model_from
 from app.ledger.ledger import Ledger
 from app.ledger.price import Price
 from app.providers import anthropic, gemini, openai
@@ -20,6 +22,7 @@ from app.settings import (
     AnthropicProviderConfig,
     BadConfiguration,
     ExpertConfig,
+    GateConfig,
     GatewayConfig,
     GeminiProviderConfig,
     OpenAIProviderConfig,
@@ -31,6 +34,7 @@ from app.settings import (
 from app.tenants.policy import Expert, Policy
 
 PACKAGED: Final = "package:"
+UNTRAINED: Final = "none"
 
 REFUSE_RESERVED: Final = {
     "openai": openai.refuse_reserved,
@@ -69,10 +73,32 @@ def open_provider(name: str, config: ProviderConfig) -> Provider:
 
 
 def _replay(config: ReplayProviderConfig) -> Provider:
-    named = config.recordings
+    return ReplayProvider(open_recordings(config), latency_s=config.latency_s)
+
+
+def open_recordings(config: ReplayProviderConfig) -> Recordings:
+    """What a section has recorded. Raises BadRecordings, or OSError if it cannot be read."""
+    return Recordings.load(_path(config.recordings))
+
+
+def _path(named: str) -> Path:
     packaged = files("app") / "data" / named.removeprefix(PACKAGED)
-    path = Path(str(packaged)) if named.startswith(PACKAGED) else Path(named)
-    return ReplayProvider(Recordings.load(path), latency_s=config.latency_s)
+    return Path(str(packaged)) if named.startswith(PACKAGED) else Path(named)
+
+
+def read_weights(config: GateConfig) -> Mapping[str, Any] | None:
+    """The document of the gate's weights; None where the untrained rule is to decide.
+
+    Raises BadConfiguration where it is none.
+    """
+    if config.weights == UNTRAINED:
+        return None
+    try:
+        document: dict[str, Any] = json.loads(_path(config.weights).read_text("utf-8"))
+        model_from(document)
+    except (OSError, ValueError, UnreadableWeights) as error:
+        raise BadConfiguration(f"gate.weights: {error}") from None
+    return document
 
 
 def _vendor(name: str, config: VendorConfig) -> Provider:
@@ -154,6 +180,7 @@ def make_policy(name: str, config: PolicyConfig) -> Policy:
         deadline_s=config.deadline_s,
         concurrency=config.concurrency,
         texts_days=config.texts_days,
+        pool_labels=config.pool_labels,
     )
 
 

@@ -11,7 +11,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from app import __version__, bounds, finance, judging, operate, reconcile, server, telling
+from app import __version__, bounds, finance, judging, operate, reconcile, server, telling, training
 from app.db import migrate
 from app.demo import WIDTH, run_demo
 from app.errors import GatewayError, InvalidRequest
@@ -29,6 +29,7 @@ app.add_typer(bounds.budgets, name="budgets")
 app.add_typer(telling.webhooks, name="webhooks")
 app.add_typer(bounds.limits, name="limits")
 app.add_typer(judging.judgements, name="eval")
+app.add_typer(training.gate, name="gate")
 app.command()(operate.check)
 app.command()(operate.erase)
 app.command()(finance.refund)
@@ -78,7 +79,7 @@ def solve(
     problem: Annotated[str, typer.Argument(help="The problem; - reads standard input.")],
     *,
     url: Annotated[str, typer.Option(envvar="FATHOM_URL")] = "http://127.0.0.1:8080",
-    mode: Annotated[str, typer.Option(help="auto, single or search.")] = "auto",
+    mode: Annotated[str, typer.Option(help="auto, single, search or parallel.")] = "auto",
     expected: Annotated[str | None, typer.Option(help="Score by equality with this.")] = None,
     expression: Annotated[
         str | None, typer.Option(help='Score arithmetic, such as "4 4 6 8=24".')

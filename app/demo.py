@@ -5,8 +5,8 @@ and the ledger are the ones that run in production, on their embedded defaults.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -74,10 +74,17 @@ async def run_demo(settings: Settings, console: Console) -> bool:
     return printed == charged
 
 
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave them to the program that this is only a part of."""
+        yield
+
+
 @asynccontextmanager
 async def serving(gateway: Gateway) -> AsyncGenerator[str]:
     """The service over real HTTP on a free port of this machine; its address."""
-    server = uvicorn.Server(uvicorn.Config(app_of(gateway), port=0, log_level="warning"))
+    server = _Server(uvicorn.Config(app_of(gateway), port=0, log_level="warning"))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait for

@@ -10,8 +10,9 @@ from app.db.engine import Database
 from app.dispatch.background import Background
 from app.dispatch.batch_runner import BatchRunner
 from app.dispatch.batches import Batches
+from app.dispatch.claimed import ClaimTurns
 from app.dispatch.dispatcher import Dispatcher
-from app.dispatch.inline import Inline, Weights
+from app.dispatch.inline import Inline
 from app.dispatch.line_work import LineWork
 from app.dispatch.turns import Bounds, Turns
 from app.ledger.batch_lines import BatchLines
@@ -39,6 +40,7 @@ class Parts:
     running: Running
     drain: Drain
     replica: str
+    turns: ClaimTurns
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,9 @@ class Dispatchers:
 
 
 @asynccontextmanager
-async def dispatching(
-    parts: Parts, settings: Settings, config: GatewayConfig, metrics: Metrics
-) -> AsyncGenerator[Dispatchers]:
+async def dispatching(parts: Parts, settings: Settings) -> AsyncGenerator[Dispatchers]:
     """Runs solves while the block runs, and hands over what is left of those without a client."""
-    solver, turns = parts.solver, make_turns(settings, metrics)
-    weights = {name: policy.weight for name, policy in config.policies.items()}
+    solver, turns, weights = parts.solver, parts.turns.turns, parts.turns.weights
     book = BatchBook(parts.database)
     lines = BatchLines(parts.database, replica=parts.replica, lease_s=settings.lease_s)
     runner = BatchRunner(
@@ -68,7 +67,7 @@ async def dispatching(
         most=settings.batch_max,
     )
     async with (
-        _in_background(parts, settings, turns, weights) as background,
+        _in_background(parts, settings) as background,
         task_group() as tasks,
     ):
         batching = tasks.create_task(runner.run(hand_over_s=settings.lease_s))
@@ -83,16 +82,14 @@ async def dispatching(
 
 
 @asynccontextmanager
-async def _in_background(
-    parts: Parts, settings: Settings, turns: Turns, weights: Weights
-) -> AsyncGenerator[Dispatcher]:
+async def _in_background(parts: Parts, settings: Settings) -> AsyncGenerator[Dispatcher]:
     """Who runs what no client waits for, while the block runs."""
     async with task_group() as tasks:
         if settings.dispatch == "inline":
             yield Background(
                 solver=parts.solver,
-                turns=turns,
-                weights=weights,
+                turns=parts.turns.turns,
+                weights=parts.turns.weights,
                 tasks=tasks,
                 most=settings.background_max,
             )
@@ -106,9 +103,7 @@ async def _in_background(
         async with serving(
             parts.database,
             solver=parts.solver,
-            directory=parts.directory,
-            turns=turns,
-            weights=weights,
+            turns=parts.turns,
             running=parts.running,
             drain=parts.drain,
             replica=parts.replica,
@@ -119,10 +114,14 @@ async def _in_background(
             yield durable
 
 
-def make_turns(settings: Settings, metrics: Metrics) -> Turns:
+def make_turns(
+    settings: Settings, config: GatewayConfig, metrics: Metrics, directory: Directory
+) -> ClaimTurns:
     """The turns of this process."""
     bounds = Bounds(running=settings.solves_max, waiting=settings.queue_max, low=settings.batch_max)
-    return Turns(bounds, metrics=QueueMetrics(metrics.registry))
+    turns = Turns(bounds, metrics=QueueMetrics(metrics.registry))
+    weights = {name: policy.weight for name, policy in config.policies.items()}
+    return ClaimTurns(turns, weights, directory)
 
 
 @asynccontextmanager

@@ -2,19 +2,31 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
+from app import comparison
 from app.errors import InvalidRequest
 from app.evaluation.judgement import Judged, judge_apart, judge_by_folds
+from app.evaluation.ladder import (
+    Figures,
+    judge_climbs_apart,
+    judge_climbs_by_folds,
+    read_climbs,
+)
 from app.evaluation.page import page
 from app.evaluation.recorded import PAIRS, Pair, read_pair
 from app.evaluation.streams import synthetic
 from app.gate.certificate import Promise
 from app.operate import print_table
 
+CLIMBED: Final = "RG1"
+"""The pair among whose recordings searches with a verifier are judged, too."""
+
 judgements = typer.Typer(help="Offline judgement on recorded outputs.", no_args_is_help=True)
+judgements.command("run")(comparison.run)
+judgements.command("tasks")(comparison.tasks)
 
 
 @judgements.command("gate")
@@ -37,11 +49,13 @@ def judge_gate(
     for pair in chosen:
         judged[pair.name] = _judge(pair, data, fit, test, seeds)
         typer.echo(f"{pair.name}: judged", err=True)
-    figures = {name: found.figures for name, found in judged.items()}
+    report: dict[str, Any] = {"pairs": {name: found.figures for name, found in judged.items()}}
+    if CLIMBED in judged:
+        report["search"] = {CLIMBED: _judge_search(data, fit, test, seeds)}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps({"pairs": figures}, indent=2) + "\n", "utf-8")
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     drawn = {name: found.curves for name, found in judged.items()}
-    (out / "report.html").write_text(page(figures, drawn), "utf-8")
+    (out / "report.html").write_text(page(report["pairs"], drawn, report.get("search")), "utf-8")
     typer.echo(str(out / "report.html"))
 
 
@@ -75,6 +89,14 @@ def _judge(
     if data is None and fit is not None and test is not None:
         return judge_apart(read_pair(fit, pair), read_pair(test, pair))
     raise InvalidRequest("data", "give --data, or both --fit and --test")
+
+
+def _judge_search(data: Path | None, fit: Path | None, test: Path | None, seeds: int) -> Figures:
+    if data is not None:
+        return judge_climbs_by_folds(read_climbs(data), seeds=seeds)
+    assert fit is not None, "the pairs were judged before"
+    assert test is not None, "the pairs were judged before"
+    return judge_climbs_apart(read_climbs(fit), read_climbs(test))
 
 
 def _pair(name: str) -> Pair:

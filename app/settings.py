@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     """Origins inside that tenants' webhooks may reach, between commas: `http://10.1.2.3:9000`."""
     smtp_url: SmtpUrl | None = None
     smtp_from: str = "fathom@localhost"
+    gate_train_hours: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+    """How often the gate's weights are fitted anew on what was learned; 0 for never."""
     metrics_tenants: str = ""
     """Names of the tenants that have metrics of their own, between commas; `*` for the oldest."""
 
@@ -186,6 +188,17 @@ class PolicyConfig(_Section):
     concurrency: Annotated[int, Field(ge=1, le=32)] = 4
     texts_days: Annotated[int, Field(ge=0, le=400)] = 7
     weight: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    pool_labels: bool = True
+    """Whether what the gate learns from this policy's tenants counts for other tenants, too."""
+
+
+class GateConfig(_Section):
+    """Weights of the gate: a file of `fathom gate train`, `package:<name>`, or `none` for none.
+
+    A file that is named decides from the first start with it, until newer weights are promoted.
+    """
+
+    weights: str = "package:gate.json"
 
 
 class GatewayConfig(_Section):
@@ -194,6 +207,7 @@ class GatewayConfig(_Section):
     providers: dict[Name, Annotated[ProviderConfig, Field(discriminator="kind")]]
     experts: dict[Name, ExpertConfig]
     policies: dict[Name, PolicyConfig]
+    gate: GateConfig = Field(default_factory=GateConfig)
 
     @model_validator(mode="after")
     def _names_are_defined(self) -> Self:

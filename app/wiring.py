@@ -13,12 +13,14 @@ from redis.asyncio import ConnectionPool, Redis
 
 from app import __version__
 from app.api.state import Operator, Services
-from app.catalogue import make_policy, open_provider, price_experts
+from app.catalogue import PACKAGED, make_policy, open_provider, price_experts, read_weights
 from app.db import migrate
 from app.db.engine import Database, DatabaseUnavailable
 from app.db.probe import database_trouble, schema_trouble
-from app.dispatching import Parts, dispatching, task_group
+from app.dispatching import Parts, dispatching, make_turns, task_group
 from app.ids import uuid7
+from app.learning.learner import Learner
+from app.learning.training import Training
 from app.ledger.alerts import Alerts
 from app.ledger.books import Books
 from app.ledger.failed_claims import FailedClaims
@@ -40,6 +42,7 @@ from app.solve.cancelling import Cancelling
 from app.solve.erasure import Erasure
 from app.solve.following import Following
 from app.solve.giving_up import GivingUp
+from app.solve.labelling import Labelling
 from app.solve.recover import Recovery
 from app.solve.replaying import Replaying
 from app.solve.resuming import Resuming
@@ -55,6 +58,7 @@ from app.telemetry.readiness import Drain, Readiness
 from app.tenants.directory import Directory
 
 REDIS_TIMEOUT_S: Final = 2.0
+HOUR_S: Final = 3600.0
 REPLICA_HOST_MAX: Final = 40
 """Of a replica's name, which has 64 characters for host, process and a random part."""
 
@@ -67,6 +71,7 @@ class Gateway:
     ledger: Ledger
     records: Records
     services: Services
+    learner: Learner
 
 
 @asynccontextmanager
@@ -84,15 +89,13 @@ async def open_gateway(
     """
     drain = Drain() if drain is None else drain
     async with AsyncExitStack() as stack:
-        await prepare_schema(settings.database_url)
-        database = Database(settings.database_url)
-        stack.push_async_callback(database.aclose)
-        redis = open_redis(settings.redis_url)
-        stack.push_async_callback(redis.aclose)
+        database, redis = await _stores(stack, settings)
         reached = _reached(stack, config, providers)
         ledger, records, tree_log = Ledger(database), Records(database), TreeLog(redis)
         metrics, running, replica = make_metrics(settings, config), Running(), _replica()
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
+        learning = _learning(make_learner(config, database, drain), settings, drain)
+        learner = await stack.enter_async_context(learning)
         solver = Solver(
             ledger=ledger,
             records=records,
@@ -101,23 +104,25 @@ async def open_gateway(
             tally=Tally(metrics),
             running=running,
             owner=replica,
+            learner=learner,
         )
         archive, directory = Archive(records=records, tree_log=tree_log), Directory(database)
-        parts = Parts(database, ledger, records, directory, solver, running, drain, replica)
+        turns = make_turns(settings, config, metrics, directory)
+        parts = Parts(database, ledger, records, directory, solver, running, drain, replica, turns)
         await stack.enter_async_context(_recovering(parts, settings, metrics))
         await stack.enter_async_context(_sweeping(settings, database, metrics, drain))
-        opening = dispatching(parts, settings, config, metrics)
-        dispatchers = await stack.enter_async_context(opening)
+        dispatchers = await stack.enter_async_context(dispatching(parts, settings))
         services = Services(
             directory=directory,
             solver=solver,
             inline=dispatchers.inline,
             background=dispatchers.background,
             batches=dispatchers.batches,
+            labelling=Labelling(archive=archive, learner=learner),
             cancelling=Cancelling(ledger=ledger, archive=archive, running=running),
             archive=archive,
             webhooks=Webhooks(database, allowed=allowed_origins(settings)),
-            resuming=Resuming(archive=archive, ledger=ledger, records=records),
+            resuming=Resuming(archive=archive, ledger=ledger, records=records, providers=reached),
             replaying=Replaying(archive=archive, ledger=ledger, records=records, solver=solver),
             listing=Listing(database),
             following=Following(have_ended=records.have_ended, tree_log=tree_log, drain=drain),
@@ -128,7 +133,17 @@ async def open_gateway(
             books=Books.of(database),
             operator=_operator(settings, database),
         )
-        yield Gateway(database, ledger, records, services)
+        yield Gateway(database, ledger, records, services, learner)
+
+
+async def _stores(stack: AsyncExitStack, settings: Settings) -> tuple[Database, Redis]:
+    """Where money and trees are kept, which are closed with the stack."""
+    await prepare_schema(settings.database_url)
+    database = Database(settings.database_url)
+    stack.push_async_callback(database.aclose)
+    redis = open_redis(settings.redis_url)
+    stack.push_async_callback(redis.aclose)
+    return database, redis
 
 
 def _reached(
@@ -160,6 +175,7 @@ async def _recovering(parts: Parts, settings: Settings, metrics: Metrics) -> Asy
         leases=leases,
         running=parts.running,
         giving_up=giving_up,
+        turn=parts.turns.turn,
         drain=parts.drain,
     )
     try:
@@ -168,11 +184,28 @@ async def _recovering(parts: Parts, settings: Settings, metrics: Metrics) -> Asy
         async with task_group() as tasks:
             keeping = tasks.create_task(recovery.run())
             yield
+            parts.drain.begun = True  # or it would claim again what it hands over
+            await recovery.hand_over(within_s=settings.lease_s)
             keeping.cancel()
         with suppress(DatabaseUnavailable):
             await leases.leave()
     finally:
         await beats.aclose()
+
+
+@asynccontextmanager
+async def _learning(learner: Learner, settings: Settings, drain: Drain) -> AsyncGenerator[Learner]:
+    """Learn from labels while the block runs, and keep what was learned."""
+    await learner.begin()
+    stop, every_s = asyncio.Event(), settings.gate_train_hours * HOUR_S
+    async with task_group() as tasks:
+        tasks.create_task(learner.run(stop))
+        if every_s:
+            tasks.create_task(Training(learner, drain=drain).run(stop, every_s=every_s))
+        try:
+            yield learner
+        finally:
+            stop.set()
 
 
 @asynccontextmanager
@@ -214,6 +247,13 @@ async def _sweeping(
                 stop.set()
     finally:
         await poster.aclose()
+
+
+def make_learner(config: GatewayConfig, database: Database, drain: Drain) -> Learner:
+    """The gate's weights, as configured. Raises BadConfiguration."""
+    chosen = not config.gate.weights.startswith(PACKAGED)
+    document = read_weights(config.gate)
+    return Learner(database=database, document=document, chosen=chosen, drain=drain)
 
 
 async def make_bench(

@@ -6,6 +6,7 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import app.learning.tables
 import app.ledger.alert_tables
 import app.ledger.batch_tables
 import app.ledger.finance_tables
@@ -21,6 +22,7 @@ TABLES = (
     app.ledger.batch_tables,
     app.ledger.finance_tables,
     app.ledger.tables,
+    app.learning.tables,
     app.notices.tables,
     app.tenants.tables,
 )

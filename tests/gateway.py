@@ -78,6 +78,8 @@ def scripted_config(**policy: Any) -> GatewayConfig:  # noqa: ANN401 - what the 
             "providers": {"scripted": {"kind": "replay", "recordings": "never opened"}},
             "experts": {name: expert | {"model": name} for name in ("cheap", "second", "strong")},
             "policies": {"default": roles | policy},
+            # What happens to a request is told here; how it is decided, in tests of the gate.
+            "gate": {"weights": "none"},
         }
     )
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -40,7 +41,7 @@ SETTINGS: Final = (
 )
 
 
-class Server:
+class Server(ABC):
     """A program that listens on `port`; it may be started again after it ended."""
 
     def __init__(self, command: Sequence[str], *, port: int) -> None:
@@ -65,9 +66,9 @@ class Server:
             process.send_signal(how)
             process.wait(START_S)
 
+    @abstractmethod
     async def takes_connections(self) -> bool:
         """Whether it does now."""
-        raise NotImplementedError
 
 
 class PostgreSQL(Server):

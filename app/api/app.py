@@ -16,6 +16,7 @@ from app.api import (
     estimates,
     events,
     exports,
+    feedback,
     health,
     lists,
     metrics,
@@ -61,6 +62,7 @@ def build(lifespan: Lifespan) -> FastAPI:
     app.include_router(metrics.router)
     app.include_router(solves.router)
     app.include_router(lists.router)
+    app.include_router(feedback.router)
     app.include_router(resumes.router)
     app.include_router(events.router)
     app.include_router(estimates.router)

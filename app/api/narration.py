@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from app.ids import SolveId
 from app.money import NanoUSD, to_usd
-from app.search.events import Abandoned, Adopted, Asked, Event, ExpertsSet, Told
+from app.search.events import Abandoned, Adopted, Asked, Event, ExpertsSet, Heard, Told
 from app.search.tree import ROOT
 from app.search.trial import Trial
 
@@ -61,16 +61,21 @@ class Narration:
                 place = _place(self._trials[trial_id])
                 facts = {"cost_usd": to_usd(NanoUSD(cost)), "reason": reason}
                 yield "solve.node.failed", place | facts
+            case Heard(expert=expert, cost=cost, trial_id=trial_id):
+                place = {"trial": None, "parent": ROOT, "expert": expert}
+                if trial_id is not None:
+                    place = _place(self._trials[trial_id])
+                yield from self._node(place, None, cost)
             case ExpertsSet():
                 pass
 
     def _node(
-        self, place: Mapping[str, Any], score: float, cost: int
+        self, place: Mapping[str, Any], score: float | None, cost: int
     ) -> Iterator[tuple[str, Mapping[str, Any]]]:
         self._nodes += 1
         facts = {"node": self._nodes, "score": score, "cost_usd": to_usd(NanoUSD(cost))}
         yield "solve.node.completed", {**place, **facts}
-        if self._best is None or score > self._best:
+        if score is not None and (self._best is None or score > self._best):
             self._best = score
             yield "solve.best.updated", {"node": self._nodes, "score": score}
 
@@ -83,4 +88,5 @@ class Narration:
 
 
 def _place(trial: Trial) -> dict[str, Any]:
-    return {"trial": trial.id, "parent": trial.parent, "expert": trial.expert}
+    place = {"trial": trial.id, "parent": trial.parent, "expert": trial.expert}
+    return place | ({"parents": list(trial.reads)} if trial.reads else {})

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from app import __version__
 from app.ledger.batches import BatchRecord
@@ -15,6 +15,7 @@ from app.solve.outcome import ANSWER
 from app.solve.report import (
     DecisionFacts,
     EvaluationFacts,
+    ParallelFacts,
     SearchFacts,
     ShortageFacts,
     Solved,
@@ -22,6 +23,9 @@ from app.solve.report import (
 )
 
 JUDGE_MARK = ".judge."
+
+UNCERTIFIED: Final = {"kind": "uncertified", "valid": False}
+"""What a decision of the gate says of a guarantee where its audits certify none."""
 
 
 def solve_document(solved: Solved, text: str | None) -> dict[str, Any]:
@@ -40,6 +44,7 @@ def solve_document(solved: Solved, text: str | None) -> dict[str, Any]:
         "confidence": solved.confidence,
         "stop_reason": solved.stop_reason,
         "search": None if solved.search is None else _search(solved.search),
+        "parallel": None if solved.parallel is None else _parallel(solved.parallel),
         "evaluation": None if solved.evaluation is None else _evaluation(solved.evaluation),
         "usage": _usage(solved.calls),
         "failures": _failures(solved.calls),
@@ -188,14 +193,14 @@ def _decision(made: DecisionFacts) -> dict[str, Any]:
     return {
         "route": made.route,
         "reason": made.reason,
-        "p_single": None,
-        "p_alternative": None,
-        "expected_gain_usd": None,
+        "p_single": made.p_single,
+        "p_alternative": made.p_alternative,
+        "expected_gain_usd": _optional(made.gain),
         "second_opinion": {"bought": made.opinion_bought, "agree": made.opinion_agrees},
         "top_reasons": list(made.because),
-        "certificate": None,
+        "certificate": None if made.gate_version is None else UNCERTIFIED,
         "gate_version": made.gate_version,
-        "propensity": 1.0,
+        "propensity": made.propensity,
     }
 
 
@@ -208,6 +213,20 @@ def _search(facts: SearchFacts) -> dict[str, Any]:
         "best_score": facts.best_score,
         "calls": {"fresh": facts.fresh, "refine": facts.refine, "failed": facts.failed},
         "resumed": facts.resumed,
+    }
+
+
+def _parallel(facts: ParallelFacts) -> dict[str, Any]:
+    return {
+        "drafts": facts.drafts,
+        "passes": facts.passes,
+        "answers": facts.answers,
+        "vote": {
+            "leading": facts.leading,
+            "of": facts.votes,
+            "agreement": round(facts.agreement, 6),
+        },
+        "failed": facts.failed,
     }
 
 

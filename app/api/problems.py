@@ -23,6 +23,7 @@ from app.dispatch.batches import BatchCancelled, BatchExpired, NoSuchBatch
 from app.dispatch.dispatcher import BackgroundFull
 from app.dispatch.turns import QueueFull
 from app.errors import GatewayError, InvalidRequest
+from app.gate.document import UnreadableWeights
 from app.ledger.refusals import (
     AlreadyAsked,
     BudgetExceeded,
@@ -153,6 +154,7 @@ PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
     UnknownTrial: INTERNAL,
     InvalidScore: INTERNAL,
     UnreadableLog: INTERNAL,
+    UnreadableWeights: INTERNAL,
 }
 
 RETRY_AFTER_S: Final = 5

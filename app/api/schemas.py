@@ -20,6 +20,7 @@ from app.solve.request import (
     Limits,
     Mode,
     OnExhausted,
+    ParallelOptions,
     SearchOptions,
     SolveRequest,
     Turn,
@@ -91,7 +92,10 @@ class GateBody(_Body):
     """How the gate decides."""
 
     value_usd: Usd | None = Field(
-        None, description="V: what a wrong answer costs you. Default: your policy's."
+        None,
+        description="V: what a wrong answer costs you. Default: your policy's. Given here, it also "
+        "ends a search by `fathom` once no call left to make is worth its price: V times the "
+        "chance that an answer then reaches `target_score`.",
     )
     second_opinion: SecondOpinion = Field(
         SecondOpinion.AUTO, description="When a second cheap answer is bought before deciding."
@@ -135,6 +139,35 @@ class SearchBody(_Body):
             patience=self.patience,
             score_value=_nano(self.score_value_usd),
         )
+
+
+class ParallelBody(_Body):
+    """Drafts written independently, then passes of as many answers that have read all drafts.
+
+    The experts take turns, as many at once as `search.concurrency` says. The answer is what most
+    answers of the last pass say, or the best by your evaluators where there are any. Models whose
+    answers are recorded choose among the drafts instead of answering anew.
+    """
+
+    k: Annotated[int, Field(ge=1, le=32)] = Field(8, description="How many drafts.")
+    passes: Annotated[int, Field(ge=0, le=4)] = Field(
+        2, description="How often they are read and answered anew, `k` times each; 0 only votes."
+    )
+    adaptive: bool = Field(
+        default=True,
+        description="Stop early at agreement: once the share of the leading answer is more than a "
+        "half with `confidence`. With a verifier among the evaluators, once an answer reaches "
+        "`search.target_score` instead.",
+    )
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        0.95,
+        description="Under a uniform prior: four answers alike, and no other, are 0.969 sure; it "
+        "is about the vote, and not about being right.",
+    )
+
+    def options(self) -> ParallelOptions:
+        """The same, in the words of the core."""
+        return ParallelOptions(self.k, self.passes, self.adaptive, self.confidence)
 
 
 class BudgetBody(_Body):
@@ -203,17 +236,28 @@ class SolveBody(_Body):
                     "input": "What is 17 * 23? Answer with the number only.",
                     "evaluators": [{"type": "exact", "config": {"expected": "391"}}],
                     "budget": {"max_cost_usd": "0.05"},
-                }
+                },
+                {
+                    "input": "What is 17 * 23? Answer with the number only.",
+                    "mode": "parallel",
+                    "parallel": {"k": 8, "passes": 1},
+                    "budget": {"max_cost_usd": "0.20"},
+                },
             ]
         },
     )
 
     input: Annotated[str, Field(min_length=1)] | Annotated[list[InputMessage], Field(min_length=1)]
     instructions: str | None = None
-    mode: Mode = Mode.AUTO
+    mode: Mode = Field(
+        Mode.AUTO,
+        description="`auto`: the gate decides. `single`: one call. `search`: a tree search, which "
+        "needs an evaluator. `parallel`: drafts, then passes that read them.",
+    )
     experts: Annotated[list[str], Field(min_length=1, max_length=32)] | None = None
     gate: GateBody | None = None
     search: SearchBody | None = None
+    parallel: ParallelBody | None = None
     evaluators: Annotated[list[EvaluatorSpec], Field(max_length=EVALUATORS_MAX)] = Field(
         default_factory=list[EvaluatorSpec]
     )
@@ -268,6 +312,7 @@ class SolveBody(_Body):
             experts=None if self.experts is None else tuple(self.experts),
             gate=self._gate(),
             search=SearchOptions() if self.search is None else self.search.options(),
+            parallel=ParallelOptions() if self.parallel is None else self.parallel.options(),
             panel=self._panel(),
             limits=self.budget.limits(),
             max_output_tokens=self.max_output_tokens,

@@ -16,6 +16,7 @@ from app.notices.admission import Webhooks
 from app.solve.archive import Archive
 from app.solve.cancelling import Cancelling
 from app.solve.following import Following
+from app.solve.labelling import Labelling
 from app.solve.replaying import Replaying
 from app.solve.resuming import Resuming
 from app.solve.solver import Solver
@@ -43,6 +44,7 @@ class Services:
     batches: Batches
     cancelling: Cancelling
     archive: Archive
+    labelling: Labelling
     following: Following
     webhooks: Webhooks
     listing: Listing

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.money import to_usd
+from app.solve.deliberation import DRAFT, PASS
 from app.solve.tree import TreeNode
 
 ANSWER_SHOWN_MAX = 60
@@ -18,6 +19,7 @@ def tree_document(solve_id: str, nodes: Sequence[TreeNode]) -> dict[str, Any]:
             {
                 "node": node.id,
                 "parent": node.parent,
+                "parents": list(node.parents),
                 "depth": node.depth,
                 "op": node.op,
                 "inherited_from": node.inherited_from,
@@ -51,6 +53,8 @@ def _choice(node: TreeNode) -> dict[str, Any]:
 def _action(node: TreeNode) -> str:
     if node.op.startswith("gate."):
         return "given"
+    if node.op.startswith((DRAFT, PASS)):
+        return "deliberated" if node.parents else "drafted"
     return "deeper" if node.parent else "wider"
 
 
@@ -58,6 +62,10 @@ def _because(node: TreeNode) -> str:
     match _action(node):
         case "given":
             return "the gate had paid for this answer before the search began"
+        case "drafted":
+            return "asked for an answer that knows of no other"
+        case "deliberated":
+            return f"asked for an answer by one that has read {len(node.parents)} before it"
         case "deeper":
             did = f"refined node {node.parent}"
         case _:
@@ -91,4 +99,7 @@ def _marked(siblings: list[TreeNode]) -> list[tuple[TreeNode, bool]]:
 def _row(node: TreeNode) -> str:
     answer = "(erased)" if node.text is None else (node.answer or "(no answer found)")
     shown = answer if len(answer) <= ANSWER_SHOWN_MAX else answer[: ANSWER_SHOWN_MAX - 1] + "…"
-    return f"{node.id}  {node.score:.3f}  {node.expert}  ${to_usd(node.cost)}  {shown}"
+    if len(node.parents) > 1:
+        shown += f"  (read {len(node.parents)})"
+    score = "  -  " if node.score is None else f"{node.score:.3f}"
+    return f"{node.id}  {score}  {node.expert}  ${to_usd(node.cost)}  {shown}"

@@ -11,11 +11,11 @@ import structlog
 from app.db.engine import DatabaseUnavailable
 from app.dispatch.dispatcher import refuse_beyond
 from app.dispatch.inline import Weights
-from app.dispatch.leaving import leave
 from app.dispatch.turns import Turns
 from app.ledger.idempotency import IdempotencyKey
 from app.ledger.refusals import ClaimLost
 from app.solve.attempt import HandedOver
+from app.solve.leaving import leave
 from app.solve.legacy import Legacy
 from app.solve.request import SolveRequest
 from app.solve.run import Run

@@ -15,12 +15,12 @@ import structlog
 
 from app.db.batch import Batch
 from app.db.engine import DatabaseUnavailable
-from app.dispatch.leaving import leave
 from app.dispatch.line_work import LineWork
 from app.ids import TenantId
 from app.ledger.batch_lines import BatchLines, LineEnd, LinePutOff, OpenBatch, TakenLine
 from app.ledger.batches import BatchBook
 from app.solve.attempt import HandedOver
+from app.solve.leaving import leave
 from app.solve.run import Run
 from app.telemetry.readiness import Drain
 from app.tenants.directory import Directory, Tenant

@@ -9,22 +9,21 @@ solve does not wait any more.
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 import structlog
 from structlog.contextvars import bound_contextvars
 
 from app.db.engine import Database, DatabaseUnavailable
+from app.dispatch.claimed import ClaimTurns
 from app.dispatch.dispatcher import refuse_beyond
-from app.dispatch.inline import Weights
-from app.dispatch.leaving import leave
-from app.dispatch.turns import Turns
 from app.dispatch.workflows import LOOK_S, WAITING, Workflows, launched
 from app.ids import SolveId
 from app.ledger.idempotency import IdempotencyKey
-from app.ledger.openings import Claim
 from app.ledger.queued import Queued
 from app.ledger.refusals import ClaimLost
 from app.solve.attempt import HandedOver
+from app.solve.leaving import leave
 from app.solve.legacy import Legacy
 from app.solve.request import SolveRequest
 from app.solve.run import Run
@@ -32,7 +31,10 @@ from app.solve.running import Running
 from app.solve.solver import Solver
 from app.telemetry import traces
 from app.telemetry.readiness import Drain
-from app.tenants.directory import Directory, Tenant
+from app.tenants.directory import Tenant
+
+FORGETS_EVERY_S: Final = 60.0
+"""How often workflows that are long over are deleted."""
 
 log = structlog.get_logger()
 
@@ -48,15 +50,12 @@ class Durable:
         *,
         solver: Solver,
         queued: Queued,
-        directory: Directory,
-        turns: Turns,
-        weights: Weights,
+        turns: ClaimTurns,
         running: Running,
         drain: Drain,
         most: int,
     ) -> None:
-        self._solver, self._queued, self._directory = solver, queued, directory
-        self._turns, self._weights = turns, weights
+        self._solver, self._queued, self._turns = solver, queued, turns
         self._running, self._drain, self._most = running, drain, most
         self._admitting = 0
         self._waiting = set[SolveId]()
@@ -115,6 +114,7 @@ class Durable:
         """
         beating_since: float | None = None
         clock = asyncio.get_running_loop().time
+        forgets_at = clock()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
@@ -122,6 +122,9 @@ class Durable:
                     beating_since = clock() if beating_since is None else beating_since
                     if clock() - beating_since >= self._queued.lease_s:
                         await workflows.revive(living=await self._queued.living())
+                    if clock() >= forgets_at:
+                        await workflows.forget()
+                        forgets_at = clock() + FORGETS_EVERY_S
                     for lost in await workflows.without(await self._look()):
                         tasks.create_task(self.run_solve(lost))
                 except DatabaseUnavailable as error:
@@ -144,21 +147,10 @@ class Durable:
             with self._running.starting(solve_id):
                 claim = await self._queued.take(solve_id)
                 self._waiting.discard(solve_id)
-                await stack.enter_async_context(
-                    self._turns.turn(
-                        claim.account.tenant_id,
-                        weight=await self._weight(claim),
-                        waits_for_ever=True,
-                    )
-                )
+                await stack.enter_async_context(self._turns.turn(claim))
                 run = await self._solver.resume(claim)
             self._runs[ours] = run
             await self._solver.run(run)
-
-    async def _weight(self, claim: Claim) -> float:
-        # Of a tenant whose key was revoked meanwhile, what was accepted still runs.
-        tenant = await self._directory.holder(claim.account.key_id)
-        return 1.0 if tenant is None else self._weights.get(tenant.policy, 1.0)
 
 
 @asynccontextmanager
@@ -166,9 +158,7 @@ async def serving(
     database: Database,
     *,
     solver: Solver,
-    directory: Directory,
-    turns: Turns,
-    weights: Weights,
+    turns: ClaimTurns,
     running: Running,
     drain: Drain,
     replica: str,
@@ -181,9 +171,7 @@ async def serving(
     durable = Durable(
         solver=solver,
         queued=queued,
-        directory=directory,
         turns=turns,
-        weights=weights,
         running=running,
         drain=drain,
         most=most,

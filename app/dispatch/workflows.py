@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Final
 
@@ -35,6 +36,15 @@ CONNECTIONS: Final = 4
 
 LIVE: Final = ["ENQUEUED", "PENDING"]
 """The states of a workflow that is still to be run, or is being run."""
+
+OVER: Final = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+"""The states of one that nobody runs any more."""
+
+KEPT_S: Final = 86_400.0
+"""How long a workflow that is over is kept, for an operator to look at."""
+
+FORGOTTEN_MAX: Final = 500
+"""So many are deleted at a time."""
 
 _ENQUEUE: Final = text(
     f"SELECT {SCHEMA}.enqueue_workflow(workflow_name => '{WORKFLOW}', queue_name => '{QUEUE}',"  # noqa: S608 - names of ours
@@ -80,6 +90,22 @@ class Workflows:
         left = [one.workflow_id for one in begun if one.executor_id not in living]
         if left:
             self._client.resume_workflows(left, queue_name=QUEUE)
+
+    async def forget(self, *, older_s: float = KEPT_S) -> None:
+        """Delete some of the workflows that are over and were put there so long ago."""
+        await asyncio.to_thread(self._forget, older_s)
+
+    def _forget(self, older_s: float) -> None:
+        before = datetime.now(UTC) - timedelta(seconds=older_s)
+        over = self._client.list_workflows(
+            status=OVER,
+            end_time=before.isoformat(),
+            limit=FORGOTTEN_MAX,
+            load_input=False,
+            load_output=False,
+        )
+        if over:
+            self._client.delete_workflows([one.workflow_id for one in over])
 
     async def without(self, solve_ids: Sequence[SolveId]) -> Sequence[SolveId]:
         """Those of the solves that no workflow will run any more: an operator cancelled it."""

@@ -21,9 +21,14 @@ _STYLE: Final = (
 )
 
 
-def page(pairs: Mapping[str, Mapping[str, Any]], curves: Mapping[str, Mapping[str, Curve]]) -> str:
-    """HTML of the report's pairs; `curves` by pair and policy."""
+def page(
+    pairs: Mapping[str, Mapping[str, Any]],
+    curves: Mapping[str, Mapping[str, Curve]],
+    searches: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """HTML of the report's pairs and searches; `curves` by pair and policy."""
     parts = [_section(name, figures, curves[name]) for name, figures in pairs.items()]
+    parts += [_search(name, figures) for name, figures in (searches or {}).items()]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>The gate, replayed</title>'
         f"<style>{_STYLE}</style><h1>The gate, replayed on recorded outputs</h1>"
@@ -46,6 +51,18 @@ def _section(name: str, figures: Mapping[str, Any], curves: Mapping[str, Curve])
         "<table><tr><th>policy<th>cost to recover 50 %<th>80 %<th>95 %<th>gap at 3x cheap"
         f"{''.join(rows)}</table>"
     )
+
+
+def _search(name: str, figures: Mapping[str, Any]) -> str:
+    cost = figures["cost_to_keep_95"]
+    said = (
+        f"{figures['problems']} problems; the first answer right "
+        f"{figures['first_accuracy']:.3f} at {figures['first_cost']:.3f} of always-search's cost, "
+        f"a search {figures['search_accuracy']:.3f}. 95 % of always-search's accuracy at "
+        f"{cost['value']:.3f} ({cost['low']:.2f}-{cost['high']:.2f}) of its cost; P(search solves) "
+        f"where the first answer failed: AUROC {figures['auroc']:.3f}."
+    )
+    return f"<h2>{escape(name)}: is a search worth beginning?</h2><p>{escape(said)}</p>"
 
 
 def _policy(name: str, figures: Mapping[str, Any]) -> str:

@@ -97,7 +97,7 @@ def read_pair(folder: Path, pair: Pair) -> list[Recording]:
     """
     try:
         prices = json.loads((folder / "prices.json").read_text("utf-8"))
-        rows = _read_rows(folder / f"{pair.files}_samples.parquet")
+        rows = read_rows(folder / f"{pair.files}_samples.parquet")
         return recordings(pair, rows, prices)
     except FileNotFoundError as error:
         raise InvalidRequest("data", f"there is no {error.filename}") from None
@@ -105,7 +105,8 @@ def read_pair(folder: Path, pair: Pair) -> list[Recording]:
         raise InvalidRequest("data", f"{pair.name}: not as described: {error!r}") from None
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet file. Raises FileNotFoundError or ParquetMissing."""
     if not path.exists():
         raise FileNotFoundError(2, "no such file", str(path))
     try:
@@ -146,7 +147,7 @@ def _recording(
         opinion.name: samples.get((opinion.model, opinion.offset)) for opinion in pair.opinions
     }
     asked = {name: row for name, row in found.items() if row is not None}
-    signals = _signals(cheap)
+    signals = signals_of(cheap)
     return Recording(
         problem_id=problem_id,
         example=Example(
@@ -154,15 +155,16 @@ def _recording(
             groups=signals.groups,
             cheap_right=float(cheap["correct"]),
             strong_right=float(strong["correct"]),
-            strong_cost=_cost(strong, prices),
+            strong_cost=cost_of(strong, prices),
             agreed={name: _agree(cheap, row) for name, row in asked.items()},
         ),
-        cheap_cost=_cost(cheap, prices),
-        opinion_costs={name: _cost(row, prices) for name, row in asked.items()},
+        cheap_cost=cost_of(cheap, prices),
+        opinion_costs={name: cost_of(row, prices) for name, row in asked.items()},
     )
 
 
-def _signals(row: Row) -> Signals:
+def signals_of(row: Row) -> Signals:
+    """What the gate would have seen of a recorded answer."""
     category, task = row.get("category"), row["task"]
     wide = () if category is None else (f"category {category}",)
     return Signals(
@@ -196,7 +198,8 @@ def _agree(first: Row, second: Row) -> bool:
     return left is not None and right is not None and equal(left, right)
 
 
-def _cost(row: Row, prices: Mapping[str, Sequence[float]]) -> float:
+def cost_of(row: Row, prices: Mapping[str, Sequence[float]]) -> float:
+    """Nano-dollars, above 0."""
     rate_in, rate_out = prices[row["model"]]
     cost: float = (
         row["prompt_tokens"] * rate_in + row["completion_tokens"] * rate_out

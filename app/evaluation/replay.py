@@ -4,7 +4,7 @@ Nothing is imitated: each decision is `app.gate.worth.weigh` on chances of the f
 the model sees before a decision is what it would have seen; the outcome is looked up after it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,7 @@ from app.evaluation.figures import Ends, Sweep
 from app.evaluation.recorded import Recording
 from app.evaluation.split import check_split
 from app.gate.fitting import fit_model
-from app.gate.heads import Chances, Outlook
+from app.gate.heads import Chances, Model, Outlook
 from app.gate.worth import Arm, Ask, Price, Take, Terms, take, weigh
 
 SETTINGS: Final = 100
@@ -38,11 +38,22 @@ def forecasts(fitted: Sequence[Recording], judged: Sequence[Recording]) -> list[
     """Of each problem in `judged`, by a model fitted on `fitted` alone; raises Leak."""
     check_split(fitted, judged)
     model = fit_model([one.example for one in fitted], version="replay")
-    ratios = {
+    return foretold(model, judged, ratios=opinion_ratios(model, fitted), labels=len(fitted))
+
+
+def opinion_ratios(model: Model, fitted: Sequence[Recording]) -> dict[str, float]:
+    """What each opinion costs for what a cheap call does."""
+    return {
         name: sum(one.opinion_costs.get(name, 0.0) for one in fitted)
         / sum(one.cheap_cost for one in fitted if name in one.opinion_costs)
         for name in model.opinions
     }
+
+
+def foretold(
+    model: Model, judged: Sequence[Recording], *, ratios: Mapping[str, float], labels: int
+) -> list[Forecast]:
+    """Of each problem in `judged`, by a model that rests on so many labels."""
     found: list[Forecast] = []
     for one in judged:
         features = model.scale.standard(one.example.features)
@@ -59,7 +70,7 @@ def forecasts(fitted: Sequence[Recording], judged: Sequence[Recording]) -> list[
                     if name in one.opinion_costs
                 },
                 strong_cost=model.strong_cost(features, groups),
-                labels=len(fitted),
+                labels=labels,
             )
         )
     return found

@@ -23,14 +23,19 @@ class Leak(GatewayError):
 
 def folds(recordings: Sequence[Recording], seed: int) -> list[tuple[list[int], list[int]]]:
     """Indices to fit on and to judge on, five times; a problem is judged once, and never known."""
-    problems = sorted({recording.problem_id for recording in recordings})
+    return folds_of([recording.problem_id for recording in recordings], seed)
+
+
+def folds_of(problem_ids: Sequence[str], seed: int) -> list[tuple[list[int], list[int]]]:
+    """As `folds`, of the problems with these ids."""
+    problems = sorted(set(problem_ids))
     random.Random(seed).shuffle(problems)
     fold_of = {problem: place % FOLDS for place, problem in enumerate(problems)}
     found: list[tuple[list[int], list[int]]] = []
     for fold in range(FOLDS):
         parts: tuple[list[int], list[int]] = ([], [])
-        for index, recording in enumerate(recordings):
-            parts[fold_of[recording.problem_id] == fold].append(index)
+        for index, problem in enumerate(problem_ids):
+            parts[fold_of[problem] == fold].append(index)
         if parts[0] and parts[1]:
             found.append(parts)
     return found

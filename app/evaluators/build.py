@@ -8,6 +8,7 @@ from app.evaluators.exact import Exact
 from app.evaluators.expression import Expression
 from app.evaluators.json_schema import JsonSchema
 from app.evaluators.numeric import Numeric
+from app.evaluators.recorded import Recorded
 from app.evaluators.specs import (
     ChoiceSpec,
     EvaluatorSpec,
@@ -15,6 +16,7 @@ from app.evaluators.specs import (
     ExpressionSpec,
     JsonSchemaSpec,
     NumericSpec,
+    RecordedSpec,
 )
 
 
@@ -31,5 +33,7 @@ def build(spec: EvaluatorSpec) -> Evaluator:
             return Choice(config)
         case JsonSchemaSpec(config=config):
             return JsonSchema(config)
+        case RecordedSpec():
+            return Recorded()
         case _:
             assert_never(spec)

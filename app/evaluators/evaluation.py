@@ -12,11 +12,13 @@ class Candidate:
     """An answer to be scored: the whole `text`, and the `answer` extracted from it.
 
     `answer` is None when nothing could be extracted; `problem` is the caller's own input text.
+    `recorded_score` is in [0, 1] where the answer is a recorded one that came with a score.
     """
 
     problem: str
     text: str
     answer: str | None
+    recorded_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from app.evaluators.exact import ExactConfig
 from app.evaluators.expression import ExpressionConfig
 from app.evaluators.json_schema import JsonSchemaConfig
 from app.evaluators.numeric import NumericConfig
+from app.evaluators.recorded import RecordedConfig
+from app.evaluators.scale import RIGHT_OR_WRONG, Scale, one_of, staged, weighted
 
 EVALUATORS_MAX = 8
 
@@ -102,8 +104,16 @@ class JsonSchemaSpec(SpecBase):
     config: JsonSchemaConfig
 
 
+class RecordedSpec(SpecBase):
+    """The answer's own score in the recordings; only for experts whose answers are recorded."""
+
+    type: Literal["recorded"]
+    id: EvaluatorId = "recorded"
+    config: RecordedConfig = RecordedConfig()
+
+
 EvaluatorSpec = Annotated[
-    ExactSpec | ExpressionSpec | NumericSpec | ChoiceSpec | JsonSchemaSpec,
+    ExactSpec | ExpressionSpec | NumericSpec | ChoiceSpec | JsonSchemaSpec | RecordedSpec,
     Field(discriminator="type"),
 ]
 
@@ -111,10 +121,21 @@ EvaluatorSpec = Annotated[
 def is_decisive(spec: EvaluatorSpec) -> bool:
     """Whether a full score means that the answer is right, and not only well formed."""
     match spec:
-        case ExactSpec() | ExpressionSpec() | NumericSpec() | ChoiceSpec():
+        case ExactSpec() | ExpressionSpec() | NumericSpec() | ChoiceSpec() | RecordedSpec():
             return True
         case JsonSchemaSpec():
             return False
+        case _:
+            assert_never(spec)
+
+
+def scale(spec: EvaluatorSpec) -> Scale:
+    """What scores it can give."""
+    match spec:
+        case ExactSpec() | NumericSpec() | ChoiceSpec() | JsonSchemaSpec():
+            return RIGHT_OR_WRONG
+        case ExpressionSpec() | RecordedSpec():
+            return Scale()
         case _:
             assert_never(spec)
 
@@ -132,3 +153,15 @@ class PanelSpec(BaseModel):
         """Whether a full score of the panel means that the answer is right."""
         verdicts = [is_decisive(spec) for spec in self.evaluators]
         return all(verdicts) if self.combine is Combine.ANY else any(verdicts)
+
+    @property
+    def scale(self) -> Scale:
+        """What scores the panel can give; where an evaluator fails and is left out, others."""
+        scales = [scale(spec) for spec in self.evaluators]
+        match self.combine:
+            case Combine.WEIGHTED:
+                return weighted(scales, [spec.weight for spec in self.evaluators])
+            case Combine.ALL | Combine.ANY:
+                return one_of(scales)
+            case Combine.CASCADE:
+                return staged(scales)

@@ -1,4 +1,4 @@
-"""Fitting a model from problems where both arms' outcomes are known. Never on a request's way.
+"""Fitting a model from problems whose arms' outcomes are known. Never on a request's way.
 
 All levels of a head are fitted together: the shared weights, and for each category what it adds to
 the constant, in the very proportion n / (n + 50) in which it will count. The heads after an opinion
@@ -9,6 +9,7 @@ common one.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Final
 
 import numpy as np
@@ -31,7 +32,7 @@ Solver = Callable[[Array, Array, Array], Array]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A problem that both arms answered. Outcomes are 0 or 1, or the share of several samples.
+    """A problem and what its arms came to: 0 or 1, the share of several samples, NaN if unknown.
 
     `features` is not yet standardised; `agreed` says of each opinion at hand whether it agreed;
     `strong_cost` is what the strong call cost, above 0.
@@ -43,6 +44,7 @@ class Example:
     strong_right: float
     strong_cost: float
     agreed: Mapping[str, bool]
+    search_right: float = nan
 
 
 def fit_model(examples: Sequence[Example], *, version: str) -> Model:
@@ -52,6 +54,7 @@ def fit_model(examples: Sequence[Example], *, version: str) -> Model:
     table = _Table.of(scale.standard(raw), [example.groups for example in examples])
     cheap = np.array([example.cheap_right for example in examples])
     strong = np.array([example.strong_right for example in examples])
+    search = np.array([example.search_right for example in examples])
     log_cost = np.log([example.strong_cost for example in examples])
     opinions = {
         name: _opinion(table, cheap, strong, [example.agreed.get(name) for example in examples])
@@ -62,12 +65,19 @@ def fit_model(examples: Sequence[Example], *, version: str) -> Model:
         version=version,
         scale=scale,
         heads=Heads(
-            table.fit(fit_logistic, cheap)[0], table.fit(fit_logistic, strong)[0], search=None
+            cheap=table.fit(fit_logistic, cheap)[0],
+            strong=table.fit(fit_logistic, strong)[0],
+            search=None if np.isnan(search).all() else table.fit(fit_logistic, search)[0],
         ),
         opinions=opinions,
         strong_log_cost=cost_weights,
-        strong_smear=float(np.exp(log_cost - fitted).mean()),
+        strong_smear=_smear(log_cost - fitted),
     )
+
+
+def _smear(residuals: Array) -> float:
+    known = residuals[~np.isnan(residuals)]
+    return float(np.exp(known).mean()) if known.size else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +99,12 @@ class _Table:
         return _Table(features, members, {group: counts[group] for group in names})
 
     def fit(self, solver: Solver, labels: Array) -> tuple[Weights, Array]:
-        """One head, and its log-odds or values of the rows that it was fitted on."""
+        """One head from the rows whose label is known, and its log-odds or values of all rows."""
         columns = np.hstack((self.features, self.members))
-        found = solver(columns, labels, self._precision(FREE, PRECISION, GROUP_PRECISION))
-        return self._weights(found, len(labels)), columns @ found
+        known = ~np.isnan(labels)
+        precision = self._precision(FREE, PRECISION, GROUP_PRECISION)
+        found = solver(columns[known], labels[known], precision)
+        return self._weights(found, int(known.sum())), columns @ found
 
     def fit_parted(self, labels: Array, agreed: Array) -> tuple[Weights, Weights]:
         """The heads where an opinion agreed (1 in `agreed`) and where it did not (0)."""
@@ -103,9 +115,10 @@ class _Table:
                 self._precision(0.1, DIFFERENCE, GROUP_DIFFERENCE),
             )
         )
-        parted = np.hstack((columns, columns * agreed[:, None]))
-        base, difference = np.split(fit_logistic(parted, labels, precision), 2)
-        return self._weights(base + difference, len(labels)), self._weights(base, len(labels))
+        parted, known = np.hstack((columns, columns * agreed[:, None])), ~np.isnan(labels)
+        base, difference = np.split(fit_logistic(parted[known], labels[known], precision), 2)
+        count = int(known.sum())
+        return self._weights(base + difference, count), self._weights(base, count)
 
     def rows(self, chosen: Array) -> "_Table":
         """Those where `chosen`, with the trust of the whole."""

@@ -1,9 +1,11 @@
 """The gate's rule: is the cheap answer good enough, and if not, what is worth trying next?
 
-Pure: what is known goes in, a verdict with its reasons comes out. This is day 0, the rule without
-learned weights: an answer without form escalates; a decisive evaluator outranks agreement; without
-one an opinion is bought when the price of an error allows, and disagreement escalates to one strong
-call. A search without an evaluator has nothing to climb, so it is never chosen.
+Pure: what is known goes in, a verdict with its reasons comes out. This is the untrained rule: it
+decides where there are no learned weights (`learned.py`) or they fail, and what it says of an
+answer's form and of a decisive evaluator always stands. An answer without form escalates; a
+decisive evaluator outranks agreement; without one an opinion is bought when the price of an error
+allows, and disagreement escalates to one strong call. A search without an evaluator has nothing to
+climb, so it is never chosen.
 """
 
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ class Route(StrEnum):
     SINGLE = "single"
     STRONG = "strong"
     SEARCH = "search"
+    PARALLEL = "parallel"
 
 
 class SecondOpinion(StrEnum):

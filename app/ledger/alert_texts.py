@@ -14,7 +14,10 @@ EVENT: Final = "budget.alert"
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A period of a budget that has come to a threshold, and whom to tell; `label` is whose."""
+    """A period of a budget that has come to a threshold, and whom to tell; `label` is whose.
+
+    `session` is the one that the budget is of; empty for any other budget.
+    """
 
     label: str
     at_percent: int
@@ -30,6 +33,12 @@ class Reached:
     limit: NanoUSD
     period_end: datetime
     at: datetime
+    session: str = ""
+
+    @property
+    def whose(self) -> str:
+        """The label, and of many sessions under one label which."""
+        return f"{self.label} ({self.session})" if self.session else self.label
 
 
 def document(reached: Reached) -> dict[str, Any]:
@@ -40,13 +49,14 @@ def document(reached: Reached) -> dict[str, Any]:
         case Channel.SLACK:
             return {"text": _sentence(reached)}
         case Channel.EMAIL:
-            subject = f"Fathom: {reached.at_percent} % of a budget is spent ({reached.label})"
+            subject = f"Fathom: {reached.at_percent} % of a budget is spent ({reached.whose})"
             return {"subject": subject, "text": _sentence(reached) + "\n"}
 
 
 def _facts(reached: Reached) -> dict[str, Any]:
     total = reached.period is Period.TOTAL
-    return {
+    session = {"session": reached.session} if reached.session else {}
+    return session | {
         "budget": reached.label,
         "scope": reached.scope,
         "scope_id": reached.scope_id,
@@ -62,7 +72,7 @@ def _facts(reached: Reached) -> dict[str, Any]:
 def _sentence(reached: Reached) -> str:
     spent, limit = reached.spent, reached.limit
     share = 100 * spent // limit
-    said = f"Fathom: {reached.label} has spent ${to_usd(spent)} of ${to_usd(limit)} ({share} %)"
+    said = f"Fathom: {reached.whose} has spent ${to_usd(spent)} of ${to_usd(limit)} ({share} %)"
     if reached.period is Period.TOTAL:
         return f"{said}."
     anew = reached.period_end.astimezone(ZoneInfo(reached.timezone))

@@ -127,6 +127,7 @@ def _due() -> Select[*tuple[Any, ...]]:
             limit.label("limit"),
             Budget.period_end,
             Clock().label("at"),
+            Budget.session,
         )
         .join(BudgetRule, BudgetRule.id == AlertRule.rule_id)
         .join(Budget, Budget.rule_id == BudgetRule.id)

@@ -16,7 +16,7 @@ from app.ledger import batch_rules, finance_rules, inheritance_rules, notice_rul
 from app.ledger.batch_tables import BatchLineRow
 from app.ledger.cancelling import LIVE
 from app.ledger.late import CLOSED
-from app.ledger.limits import TOKENS
+from app.ledger.limits import TOKENS, Given, tokens_given
 from app.ledger.postings import PLATFORM_LOSS, SUSPENSE, CallState, tenant_account
 from app.ledger.quotas import Unit
 from app.ledger.tables import Budget, BudgetRule, Call, Entry, LimitWindow, Solve
@@ -118,18 +118,22 @@ async def _budgets_bound_their_own(tx: ReadTx) -> Sequence[str]:
 
 async def _limits_add_up(tx: ReadTx) -> Sequence[str]:
     """Each window counts what the solves that list it used (ended) and hold (live)."""
-    tokens = {row[0]: (int(row[1]), int(row[2])) for row in (await tx.execute(TOKENS)).all()}
+    tokens: dict[str, list[tuple[Sequence[str] | None, Given]]] = defaultdict(list)
+    for row in (await tx.execute(TOKENS)).all():
+        tokens[row.solve_id].append((row.limit_windows, tokens_given(row)))
     used: dict[str, int] = defaultdict(int)
     held: dict[str, int] = defaultdict(int)
     solves = select(Solve.id, Solve.completed_at.is_(None), Solve.limits)
     async for solve, live, limits in await tx.stream(solves):
-        bound, told = tokens.get(solve, (0, 0))
-        holds = {Unit.REQUESTS: 1, Unit.CONCURRENT: 1, Unit.TOKENS: bound}
-        spent = {Unit.REQUESTS: 1, Unit.CONCURRENT: 0, Unit.TOKENS: min(bound, told)}
-        for unit, windows in (limits or {}).items():
+        if not limits:
+            continue
+        lots: list[tuple[Sequence[str], Given]]
+        lots = [(limits[Unit.REQUESTS], Given(1, 1)), (limits[Unit.CONCURRENT], Given(1, 0))]
+        lots += [(own or limits[Unit.TOKENS], given) for own, given in tokens[solve]]
+        for windows, given in lots:
             for window in windows:
-                held[window] += holds[Unit(unit)] if live else 0
-                used[window] += 0 if live else spent[Unit(unit)]
+                held[window] += given.held if live else 0
+                used[window] += 0 if live else given.used
     found = await tx.execute(select(LimitWindow.id, LimitWindow.used, LimitWindow.held))
     return [
         f"{window} has {has_used}+{has_held}, not {used[window]}+{held[window]}"

@@ -204,9 +204,15 @@ class Closed:
         ]
 
 
-async def begin(tx: WriteTx, intents: Sequence[tuple[SolveId, Intent]]) -> None:
-    """Write intents; the id of one (solve, op, attempt) can be written only once."""
-    await tx.execute(_BEGIN, [_intent_row(solve_id, intent) for solve_id, intent in intents])
+async def begin(
+    tx: WriteTx, intents: Sequence[tuple[SolveId, Intent]], *, windows: Sequence[str] = ()
+) -> None:
+    """Write intents; the id of one (solve, op, attempt) can be written only once.
+
+    Their tokens count in these windows, or, where there are none, in those of their solves.
+    """
+    rows = [_intent_row(solve_id, intent) for solve_id, intent in intents]
+    await tx.execute(_BEGIN, [row | {"limit_windows": list(windows) or None} for row in rows])
 
 
 async def has_begun(tx: ReadTx, call_id: str, *, token: int) -> bool:

@@ -160,12 +160,14 @@ class Ledger:
             if drawn is None:
                 raise ClaimLost(f"solve {claim.solve_id} is no longer run by this process")
             budgets, limited = drawn
+            # Opened before budgets are locked, as by whoever opens a solve: see open_together.
+            windows = await limits.present(tx, limited[Unit.TOKENS]) if limited else ()
             if grow:
                 await reserve(tx, dict.fromkeys(budgets, grow))
-            if limited and limited[Unit.TOKENS]:
-                await limits.take(tx, dict.fromkeys(limited[Unit.TOKENS], intent.max_tokens))
+            if windows:
+                await limits.take(tx, dict.fromkeys(windows, intent.max_tokens))
             await journal.note(tx, told)
-            await journal.begin(tx, [(claim.solve_id, intent)])
+            await journal.begin(tx, [(claim.solve_id, intent)], windows=windows)
 
         try:
             await once_back(lambda again: self._write_grown(claim, partial(work, again=again)))
@@ -177,7 +179,7 @@ class Ledger:
             async with self._db.read() as tx:
                 windows = await tx.scalar(select(Solve.limits).where(Solve.id == claim.solve_id))
                 assert windows is not None, "it counts in one"
-                found = await limits.quotas_in(tx, windows[Unit.TOKENS])
+                found = await limits.quotas_after(tx, windows[Unit.TOKENS])
                 raise _limited(found, tokens=intent.max_tokens, at=await now(tx)) from None
         except Overdrawn:
             left = await self._left(claim)

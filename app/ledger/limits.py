@@ -1,8 +1,9 @@
 """Requests and tokens a minute, and solves at once: counted before they happen, like money.
 
 A window is a row whose CHECK polices it, across all processes. A solve counts in the windows that
-admitted it until it is finished, whoever finishes it: none of them is emptied by a timer. Tokens
-are held at their worst case and corrected when the solve ends.
+admitted it until it is finished, whoever finishes it: none of them is emptied by a timer. Its
+tokens count call by call, in the minute in which each is begun: held at their worst case, and
+corrected when the solve ends.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -119,10 +120,30 @@ async def quotas(tx: ReadTx, of: Mapping[str, str | None]) -> Sequence[Quota]:
     return [_quota(row, row) for row in (await tx.execute(_WINDOWS, of)).all()]
 
 
-async def quotas_in(tx: ReadTx, window_ids: Collection[str]) -> Sequence[Quota]:
-    """These windows as they stand."""
-    rows = await tx.execute(_FOUND.where(LimitWindow.id.in_(window_ids)))
+async def quotas_after(tx: ReadTx, window_ids: Collection[str]) -> Sequence[Quota]:
+    """The limits of these windows as they stand now, in whichever window that is."""
+    rows = await tx.execute(_OF_RULES, {"rules": _rules(window_ids)})
     return [_quota(row, row) for row in rows.all()]
+
+
+async def present(tx: WriteTx, window_ids: Collection[str]) -> Sequence[str]:
+    """The windows of now of the limits of these, opened where a minute has begun.
+
+    Those may be gone by now. A limit that was lifted meanwhile has none.
+    """
+    rows = (await tx.execute(_OF_RULES, {"rules": _rules(window_ids)})).all()
+    found = [row.window_id or await _opened(tx, row.rule_id) for row in rows]
+    return [window for window in found if window is not None]
+
+
+async def _opened(tx: WriteTx, rule_id: str) -> str | None:
+    made = await _open(tx, rule_id)
+    return None if made is None else made.window_id
+
+
+def _rules(window_ids: Collection[str]) -> list[str]:
+    # A window is named for its rule.
+    return sorted({window.rpartition(":")[0] for window in window_ids})
 
 
 async def take(tx: WriteTx, amounts: Mapping[str, int]) -> None:
@@ -136,17 +157,15 @@ async def take(tx: WriteTx, amounts: Mapping[str, int]) -> None:
 
 async def end(tx: WriteTx, solves: Mapping[SolveId, Mapping[str, Sequence[str]]]) -> None:
     """Solves have ended: what they used stays counted in its minute, the rest is free again."""
-    tokens = await _tokens(tx, list(solves))
     given: dict[str, Given] = {}
-    for solve_id, by_unit in solves.items():
-        ended = {
-            Unit.REQUESTS: Given(1, 1),
-            Unit.CONCURRENT: Given(1, 0),
-            Unit.TOKENS: tokens.get(solve_id, Given()),
-        }
-        for unit, ids in by_unit.items():
-            for window in ids:
-                given[window] = given.get(window, Given()) + ended[Unit(unit)]
+    for by_unit in solves.values():
+        for unit, ended in ((Unit.REQUESTS, Given(1, 1)), (Unit.CONCURRENT, Given(1, 0))):
+            for window in by_unit[unit]:
+                given[window] = given.get(window, Given()) + ended
+    for one in (await tx.execute(TOKENS.where(Call.solve_id.in_(solves)))).all():
+        tokens = tokens_given(one)
+        for window in one.limit_windows or solves[SolveId(one.solve_id)][Unit.TOKENS]:
+            given[window] = given.get(window, Given()) + tokens
     await tx.execute(
         _GIVE,
         [
@@ -156,10 +175,10 @@ async def end(tx: WriteTx, solves: Mapping[SolveId, Mapping[str, Sequence[str]]]
     )
 
 
-async def _tokens(tx: ReadTx, solve_ids: Sequence[SolveId]) -> Mapping[SolveId, Given]:
-    rows = (await tx.execute(TOKENS.where(Call.solve_id.in_(solve_ids)))).all()
+def tokens_given(row: Row[*tuple[Any, ...]]) -> Given:
+    """What a row of TOKENS was held for, and what of that was used."""
     # A provider may report more than the bound: no CHECK may refuse an end for it.
-    return {SolveId(row[0]): Given(int(row[1]), min(int(row[1]), int(row[2]))) for row in rows}
+    return Given(int(row.held), min(int(row.held), int(row.used)))
 
 
 async def _open(tx: WriteTx, rule_id: str) -> Row[*tuple[Any, ...]] | None:
@@ -235,7 +254,7 @@ _COLUMNS: Final = (
     LimitWindow.window_end,
 )
 _FOUND: Final = select(*_COLUMNS).join(LimitWindow, LimitWindow.rule_id == LimitRule.id)
-_WINDOWS: Final = (
+_PRESENT: Final = (
     select(*_COLUMNS)
     .outerjoin(
         LimitWindow,
@@ -245,8 +264,11 @@ _WINDOWS: Final = (
             LimitWindow.window_end > Clock(),
         ),
     )
-    .where(of_account())
     .order_by(LimitRule.id)  # in one order, so that none deadlock
+)
+_WINDOWS: Final = _PRESENT.where(of_account())
+_OF_RULES: Final = _PRESENT.where(
+    LimitRule.most.is_not(None), LimitRule.id.in_(bindparam("rules", expanding=True))
 )
 _TAKE: Final = (
     update(LimitWindow)
@@ -270,7 +292,8 @@ _REPORTED: Final = or_(Call.input_tokens.is_not(None), Call.output_tokens.is_not
 _BOUND: Final = func.coalesce(Call.max_tokens, 0)
 TOKENS: Final = select(
     Call.solve_id,
-    func.sum(_BOUND),
+    Call.limit_windows,
+    func.sum(_BOUND).label("held"),
     func.sum(
         case(
             (
@@ -280,6 +303,7 @@ TOKENS: Final = select(
             (Call.state == CallState.FAILED, 0),
             else_=_BOUND,  # nobody knows, so all that it may have been
         )
-    ),
-).group_by(Call.solve_id)
-"""Of each solve, the tokens that its calls were held for, and those that they used."""
+    ).label("used"),
+).group_by(Call.solve_id, Call.limit_windows)
+"""Of each solve, and of each lot of windows (none: its own), the tokens that its calls were held
+for there, and those that they used."""

@@ -2,7 +2,8 @@
 
 The tenants' bills are final. What was charged beyond what was booked is the operator's loss, what
 was charged less is a gain, and a tenant is given back of it only where the call is known, by a
-refund. A report speaks for all keys of its provider; of two about the same the later stands.
+refund. A report speaks for all keys of its provider; of two about the same the later stands. Those
+of one provider are imported one at a time, by whichever processes.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from sqlalchemy.orm import aliased
 
 from app.db.clock import Clock, now
 from app.db.engine import Database, ReadTx, WriteTx
+from app.db.locks import alone
 from app.errors import InvalidRequest
 from app.ids import uuid7
 from app.ledger import reconciled_facts as facts
@@ -85,6 +87,8 @@ class Reconciliation:
         sha256 = hashlib.sha256(report.content).hexdigest()
 
         async def work(tx: WriteTx) -> Reconciled:
+            # Of a charge without a call nothing else is locked, and two reports may both tell it.
+            await alone(tx, f"reconciliation of {report.provider}")
             made = f"rep_{uuid7().hex}"
             noted = await _note(tx, report, made, sha256)
             if noted != made:

@@ -207,6 +207,7 @@ class Call(Base):
 
     `ask`, `parent`, `asked_seq` and `told_seq` place a trial in its solve's search log, from which
     the tree can be rebuilt; `propensity` and `widen` say how likely it and going wider were.
+    `limit_windows` are those in which its tokens count, where they are not its solve's own.
     `late_cost` is what a call that was closed as cancelled or orphaned proved to have cost;
     `reconciled_at` is when its provider's own report last said so.
     """
@@ -259,6 +260,7 @@ class Call(Base):
     started_at: Mapped[datetime] = mapped_column(index=True)
     ended_at: Mapped[datetime | None]
     max_tokens: Mapped[int | None]
+    limit_windows: Mapped[list[str] | None] = mapped_column(Document)
 
 
 class Correction(Base):

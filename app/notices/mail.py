@@ -43,10 +43,13 @@ def mail_server(url: str, *, sender: str) -> MailServer:
 
 
 class Mailer:
-    """Hands messages to a server, or refuses where there is none."""
+    """Hands messages to a server, or refuses where there is none.
 
-    def __init__(self, server: MailServer | None) -> None:
-        self._server = server
+    `trusted` says whose certificates are believed; those that this machine believes, unless given.
+    """
+
+    def __init__(self, server: MailServer | None, *, trusted: ssl.SSLContext | None = None) -> None:
+        self._server, self._trusted = server, trusted
 
     async def send(self, to: str, *, subject: str, text: str, notice_id: str) -> None:
         """Send a plain message; a repeat has the same Message-ID. Raises NotDelivered."""
@@ -58,15 +61,15 @@ class Mailer:
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(text)
         try:
-            await asyncio.to_thread(_hand_in, self._server, message)
+            trusted = ssl.create_default_context() if self._trusted is None else self._trusted
+            await asyncio.to_thread(_hand_in, self._server, message, trusted)
         except smtplib.SMTPResponseException as error:
             raise NotDelivered(f"smtp {error.smtp_code}") from None
         except (smtplib.SMTPException, OSError) as error:
             raise NotDelivered(type(error).__name__) from None
 
 
-def _hand_in(server: MailServer, message: EmailMessage) -> None:
-    trusted = ssl.create_default_context()
+def _hand_in(server: MailServer, message: EmailMessage, trusted: ssl.SSLContext) -> None:
     with _connected(server, trusted) as session:
         session.ehlo()
         private = server.scheme == "smtps"

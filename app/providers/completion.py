@@ -30,6 +30,17 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """An earlier answer that a call asks a model to read; `said` is None if it is unreadable.
+
+    Equal answers have equal `said`.
+    """
+
+    text: str
+    said: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """One upstream call, with all that a provider may need to make it.
 
@@ -38,6 +49,7 @@ class CompletionRequest:
     provider which replays records can answer by (seed, problem, op) whatever the order of calls.
     `parameters` are the expert's own, in the provider's terms (top_p, reasoning_effort, …).
     `traceparent` names this call's span (W3C Trace Context), to be told to whoever is called.
+    `drafts` are earlier answers that the messages hold, for who cannot read them.
     """
 
     model: str
@@ -49,6 +61,7 @@ class CompletionRequest:
     temperature: float | None = None
     parameters: Mapping[str, object] = field(default_factory=dict[str, object])
     traceparent: str | None = None
+    drafts: Sequence[Draft] = ()
 
 
 def call_seed(request: CompletionRequest) -> int:

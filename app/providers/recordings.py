@@ -2,7 +2,8 @@
 
 A file holds one JSON object a line, gzipped if its name ends in `.gz`:
 `{"problem": ..., "model": ..., "samples": [{"text", "input_tokens", "output_tokens"}, ...]}`.
-A row may carry other fields; they are not read here. Nothing here draws a sample or calls a model.
+A sample may have a `score` in [0, 1], by whoever recorded it. Rows may carry other fields; they are
+not read here. Nothing here draws a sample or calls a model.
 """
 
 import gzip
@@ -17,6 +18,7 @@ from typing import Annotated, Self
 from pydantic import Field, TypeAdapter, ValidationError
 
 _Tokens = Annotated[int, Field(strict=True, ge=0)]
+_Score = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 
 
 class BadRecordings(ValueError):
@@ -30,11 +32,15 @@ class BadRecordings(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One recorded answer, with the tokens that one call for it is counted as."""
+    """One recorded answer, with the tokens that one call for it is counted as.
+
+    `score` is in [0, 1]; None where none was recorded.
+    """
 
     text: str
     input_tokens: _Tokens
     output_tokens: _Tokens
+    score: _Score | None = None
 
 
 @dataclass(frozen=True, slots=True)

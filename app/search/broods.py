@@ -78,6 +78,7 @@ class Broods(Generic[T]):
         self._is_parent = bytearray(1)
         self._width = len(row(new_tally()))
         self._rows: Rows = np.empty((16, self._width))
+        self._rows[ROOT] = row(new_tally())
         self._cells = _cells(self._rows)
         self._subtrees: dict[int, T] = {}
         self._rising: list[Node] = []
@@ -110,7 +111,7 @@ class Broods(Generic[T]):
 
     @property
     def all_rows(self) -> Rows:
-        """The arm of every node, by its id; row 0 means nothing."""
+        """The arm of every node, by its id; row 0 is one without scores."""
         return self._rows
 
     def rows(self, ids: Sequence[int] | Ids) -> Rows:

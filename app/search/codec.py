@@ -13,6 +13,7 @@ from app.search.events import (
     Asked,
     Event,
     ExpertsSet,
+    Heard,
     Told,
     UnreadableLog,
 )
@@ -24,7 +25,7 @@ READABLE = (1, 2)
 
 
 def encode(event: Event) -> dict[str, object]:
-    """A flat record of strings, numbers and one list of strings; what is None is left out."""
+    """A flat record of strings, numbers and one list of either; what is None is left out."""
     head: dict[str, object] = {"v": VERSION, "seq": event.seq}
     match event:
         case Asked(trial=trial, probability=probability, widen=widen):
@@ -36,6 +37,7 @@ def encode(event: Event) -> dict[str, object]:
                 "expert": trial.expert,
                 "depth": trial.depth,
                 **{name: chance for name, chance in chances.items() if chance is not None},
+                **({"reads": list(trial.reads)} if trial.reads else {}),
             }
         case Told(trial_id=trial_id, score=score, cost=cost):
             return head | {"kind": "told", "trial": trial_id, "score": score, "cost": cost}
@@ -43,6 +45,9 @@ def encode(event: Event) -> dict[str, object]:
             return head | {"kind": "abandoned", "trial": trial_id, "cost": cost, "reason": reason}
         case Adopted(expert=expert, score=score, cost=cost):
             return head | {"kind": "adopted", "expert": expert, "score": score, "cost": cost}
+        case Heard(expert=expert, cost=cost, trial_id=trial_id):
+            asked = {} if trial_id is None else {"trial": trial_id}
+            return head | {"kind": "heard", "expert": expert, "cost": cost} | asked
         case ExpertsSet(experts=experts):
             return head | {"kind": "experts_set", "experts": list(experts)}
 
@@ -61,6 +66,7 @@ def decode(record: Mapping[str, object]) -> Event:
                 parent=fields.whole("parent"),
                 expert=fields.text("expert"),
                 depth=fields.whole("depth"),
+                reads=fields.wholes("reads"),
             )
             return Asked(seq, trial, fields.probability(), fields.chance("widen"))
         case "told":
@@ -71,6 +77,9 @@ def decode(record: Mapping[str, object]) -> Event:
             )
         case "adopted":
             return Adopted(seq, fields.text("expert"), fields.score(), fields.whole("cost"))
+        case "heard":
+            asked = fields.whole("trial") if "trial" in record else None
+            return Heard(seq, fields.text("expert"), fields.whole("cost"), asked)
         case "experts_set":
             return ExpertsSet(seq, fields.texts("experts"))
         case kind:
@@ -79,6 +88,10 @@ def decode(record: Mapping[str, object]) -> Event:
 
 def _is_texts(value: object) -> TypeGuard[list[str]]:
     return _is_list(value) and all(isinstance(text, str) for text in value)
+
+
+def _is_wholes(value: object) -> TypeGuard[list[int]]:
+    return _is_list(value) and all(type(number) is int for number in value)
 
 
 def _is_list(value: object) -> TypeGuard[list[object]]:
@@ -96,6 +109,12 @@ class _Fields:
         if isinstance(value, bool) or not isinstance(value, int):
             raise self._unreadable(name)
         return value
+
+    def wholes(self, name: str) -> tuple[int, ...]:
+        value = self._record.get(name, [])
+        if not _is_wholes(value):
+            raise self._unreadable(name)
+        return tuple(value)
 
     def text(self, name: str) -> str:
         value = self._record.get(name)

@@ -55,6 +55,19 @@ class Adopted:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """An answer became the next node without a score: in a deliberation, never in a search.
+
+    `trial_id` is None where no trial asked for it.
+    """
+
+    seq: int
+    expert: str
+    cost: int
+    trial_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ExpertsSet:
     """From here on these experts are asked, and no others."""
 
@@ -62,7 +75,7 @@ class ExpertsSet:
     experts: tuple[str, ...]
 
 
-Event = Asked | Told | Abandoned | Adopted | ExpertsSet
+Event = Asked | Told | Abandoned | Adopted | Heard | ExpertsSet
 
 
 class UnreadableLog(GatewayError):

@@ -19,19 +19,25 @@ from app.search.growing import Floats
 from app.search.judge import Judge
 from app.search.lineages import NO_ORIGIN, Lineages
 from app.search.policy import Choice
-from app.search.prices import prices
+from app.search.prices import Scarcity, prices
 from app.search.settings import SearchSettings
 from app.search.tree import ROOT, Node, Tree
 from app.search.trial import Stop, StopReason, Trial
-from app.search.worth import Draw, Ends, Standing, draw, fresh_worth, refine_worth
+from app.search.worth import Draw, Ends, Passing, Standing, draw, fresh_worth, refine_worth
 
 VOTERS: Final = 4
 """Sets of beliefs drawn an ask. A choice's probability is its share of their votes."""
 ENDS_MAX: Final = 24
 """So many lineages, the most promising by a plain rule, are judged; the work an ask is bounded."""
+COARSEST: Final = 0.25
+FINE: Final = 1e-3
+"""Scores with fewer levels than four are taken for fine ones: the sums over levels would, of
+answers that were all wrong, expect no better of anybody. Told of 0 or 1, it solved .90 in place of
+.96 within 48 calls where refining helps, and .88 in place of .91 where it does not (400 seeds)."""
 VERDICTS: Final = 5
-"""After every call the voters say what the best option is worth. Whether to stop, the mean of the
-last so many verdicts decides: the lowest of many draws alone would end a search too soon."""
+"""After every call the voters say what the best option is worth, in units of its price. Whether to
+stop, the mean of the last so many verdicts decides: the lowest of many draws alone would end a
+search too soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Ballot:
     experts: Sequence[str]
     drawn: Draw
     ends: Ends
+    price: Floats
+    """Of a fresh answer and of a refinement, by expert."""
     worth: Floats
     """By voter and option."""
 
@@ -58,9 +66,12 @@ class Fathom:
     def __init__(self, settings: SearchSettings) -> None:
         self._experts = settings.experts
         self._max_depth = settings.max_depth
-        self._value = settings.value
+        self._value = settings.value or 0
+        self._target = 1.0 if settings.target_score is None else settings.target_score
+        self._pass_value = settings.pass_value or 0
         self._expected_costs = dict(settings.expected_costs)
-        self._step = settings.score_step
+        self._scarcity = Scarcity.of(settings)
+        self._step = settings.score_step if settings.score_step <= COARSEST else FINE
         self._lineages = Lineages(settings.experience)
         self._judge = Judge(settings.score_noise)
         self._beliefs = believe(self._lineages, settings.score_noise)
@@ -75,6 +86,7 @@ class Fathom:
         """Count it, and think again about which lineages are saturated."""
         self._lineages.told(node)
         self._judge.told(node)
+        self._scarcity.told(node)
         self._think()
 
     def abandoned(self, trial: Trial, cost: int) -> None:
@@ -90,11 +102,12 @@ class Fathom:
         rng: np.random.Generator,
     ) -> Choice | Stop:
         """The call of largest worth; Stop(value) once none has been worth its price lately."""
-        if self._value is not None and self._lineages.count:
-            worth = sum(self._verdicts) / len(self._verdicts)
-            if worth * self._value < 1:
-                return Stop(StopReason.VALUE)
-        ballot = self._ballot(experts, rng)
+        verdicts = self._verdicts
+        if verdicts and self._lineages.count and sum(verdicts) < len(verdicts):
+            return Stop(StopReason.VALUE)
+        skills = self._lineages.skills
+        slot = self._scarcity.node_price(skills.spent, in_flight=len(in_flight))
+        ballot = self._ballot(experts, rng, slot=slot)
         return elect(ballot, ballot.worth * left(ballot, in_flight) if in_flight else ballot.worth)
 
     def _think(self) -> None:
@@ -103,21 +116,35 @@ class Fathom:
         self._weigh()
 
     def _weigh(self) -> None:
-        if self._value is not None:
-            rng = np.random.default_rng(self._lineages.skills.calls_ended)
-            ballot = self._ballot(self._experts, rng)
-            self._verdicts.append(float(ballot.worth.max(axis=1).mean()))
+        if not (self._value or self._pass_value):
+            return
+        rng = np.random.default_rng(self._lineages.skills.calls_ended)
+        ballot = self._ballot(self._experts, rng)
+        worth = self._value * ballot.worth
+        if self._pass_value:
+            tries = self._beliefs.fresh_count[self._rows(self._experts)]
+            passing = Passing(self._target, self._step, tries)
+            worth += self._pass_value * self._worth(
+                ballot.drawn, passing, ballot.price, ballot.ends
+            )
+        self._verdicts.append(float(worth.max(axis=1).mean()))
 
-    def _ballot(self, experts: Sequence[str], rng: np.random.Generator) -> Ballot:
-        skills = self._lineages.skills
-        standing = Standing(self._judge.best, self._lineages.record, self._step)
-        rows = [skills.known(expert) for expert in experts]
-        price = prices(skills, experts, self._expected_costs)
-        drawn = draw(self._beliefs, rows, price, rng, VOTERS)
+    def _ballot(
+        self, experts: Sequence[str], rng: np.random.Generator, *, slot: float = 0.0
+    ) -> Ballot:
+        lineages = self._lineages
+        standing = Standing(self._judge.best, lineages.record, self._step)
+        price = prices(lineages.skills, experts, self._expected_costs) + slot
+        drawn = draw(self._beliefs, self._rows(experts), price, rng, VOTERS)
         ends = self._ends(float(drawn.drift.mean()))
-        fresh = fresh_worth(drawn, standing, price, self._max_depth - 1)
-        refine = refine_worth(drawn, standing, price, ends)
-        return Ballot(experts, drawn, ends, np.concatenate([fresh, refine], axis=1))
+        return Ballot(experts, drawn, ends, price, self._worth(drawn, standing, price, ends))
+
+    def _worth(self, drawn: Draw, aim: Standing | Passing, price: Floats, ends: Ends) -> Floats:
+        fresh = fresh_worth(drawn, aim, price, self._max_depth - 1)
+        return np.concatenate([fresh, refine_worth(drawn, aim, price, ends)], axis=1)
+
+    def _rows(self, experts: Sequence[str]) -> list[int]:
+        return [self._lineages.skills.known(expert) for expert in experts]
 
     def _ends(self, drift: float) -> Ends:
         """The tops of the most promising lineages, and one step back from the very best."""

@@ -17,8 +17,11 @@ Cells = npt.NDArray[np.intp]
 
 NODES = 12
 """Grid points a dimension; 10 are 1e-3 off where a few groups have a few scores."""
-MIDPOINTS = np.arange(NODES) + 0.5
-ONES = np.ones((NODES, NODES))
+MIDPOINTS = (np.arange(NODES) + 0.5) / NODES
+ALONG = np.stack([np.ones(NODES), MIDPOINTS], axis=1)
+"""Times (start, length): the points of a range."""
+add = np.add.reduce
+"""What numpy's own sum comes to, for half the price where there are few numbers."""
 NATS = 11.0
 """The grid spans what lies within so much of the peak, on the log scale of probability."""
 FAR = 20.0
@@ -118,11 +121,21 @@ def fit(groups: Groups, prior: MixedPrior) -> Fit:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Points (a^2, s^2), and the area that each stands for in (a, s)."""
+    """Points, the rows of `squares` being s^2, a^2 and 1.
 
-    a_square: Array
-    s_square: Array
+    Each stands for an area in (a, s), of which `areas` are multiples.
+    """
+
+    squares: Array
     areas: Array
+
+    @classmethod
+    def of(cls, s_square: Array, a_square: Array, areas: Array) -> "_Grid":
+        squares = np.empty((3, NODES, NODES))
+        squares[0] = s_square
+        squares[1] = a_square
+        squares[2] = 1.0
+        return cls(squares.reshape(3, -1), areas.ravel())
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +157,17 @@ class _Sums:
     def of(cls, groups: Groups, prior: MixedPrior) -> "_Sums":
         sizes, by_size = _by_size(groups.means - prior.m0, groups.counts)
         number = len(groups.means)
-        degrees = float(by_size[0] @ sizes) - number
-        return cls(number, 1 / sizes, by_size, degrees, float(groups.deviations.sum()))
+        degrees = float(add(groups.counts)) - number
+        return cls(number, np.reciprocal(sizes), by_size, degrees, float(add(groups.deviations)))
 
 
 def _by_size(means: Array, counts: Array) -> tuple[Array, Array]:
     if len(means) <= FEW:
-        return counts, np.array([np.ones(len(means)), means, means * means])
+        by_size = np.empty((3, len(means)))
+        by_size[0] = 1.0
+        by_size[1] = means
+        np.multiply(means, means, out=by_size[2])
+        return counts, by_size
     whole = counts.astype(np.intp)
     numbers = np.bincount(whole)
     (sizes,) = numbers.nonzero()
@@ -166,12 +183,12 @@ def _along_total(between: "_Between", low_s: float, high_s: float) -> _Grid:
     """
     root = sqrt(between.share)
     low = max(between.low, 1.001 * low_s * root)
-    r, r_step = _log_spaced(low, max(between.high, 1.1 * low))
-    first = np.arccosh(np.maximum(r / (high_s * root), 1.0))
-    step = (np.arccosh(r / (low_s * root)) - first) / NODES
-    u = first + step * MIDPOINTS[:, None]
+    r = _log_spaced(low, max(between.high, 1.1 * low))
+    start = np.arccosh(np.maximum(r / (high_s * root), 1.0))
+    length = np.arccosh(r / (low_s * root)) - start
+    u = np.dot(ALONG, np.array([start, length]))
     a, s = r * np.tanh(u), r / (root * np.cosh(u))
-    return _Grid((a * a).ravel(), (s * s).ravel(), (s * (step * r_step)).ravel())
+    return _Grid.of(s * s, a * a, s * (length * r))
 
 
 def _along_within(between: "_Between", low_s: float, high_s: float, prior: MixedPrior) -> _Grid:
@@ -180,20 +197,26 @@ def _along_within(between: "_Between", low_s: float, high_s: float, prior: Mixed
     In a spaced as sinh: evenly near 0, where the density is flat and even, and log-spaced further
     up.
     """
-    s, s_step = _log_spaced(low_s, high_s)
+    s = _log_spaced(low_s, high_s)
     s_square = s * s
     most = SIGMAS * prior.sigma_a
-    # The squares of the least a, and of the largest.
-    ends = np.array([[min(between.low, most / 2) ** 2], [between.high**2]])
-    ends = np.maximum(ends - s_square * between.share, 0.0)
-    ends[1] += prior.floor**2 / 4
     unit = min(between.estimate, prior.sigma_a / 4)
-    first, last = np.arcsinh(np.minimum(np.sqrt(ends), most) / unit)
-    step = (last - first) / NODES
-    t = first + step * MIDPOINTS[:, None]
-    a = unit * np.sinh(t)
-    areas = np.cosh(t) * (unit * step * s_step)
-    return _Grid((a * a).ravel(), (s_square * ONES).ravel(), areas.ravel())
+    # In units: the squares of the least a, and of the largest; then the ranges of asinh a.
+    ends = np.array([[(min(between.low, most / 2) / unit) ** 2], [(between.high / unit) ** 2]])
+    ends = ends - (between.share / unit**2) * s_square
+    np.maximum(ends, np.array([[0.0], [(prior.floor / unit) ** 2 / 4]]), out=ends)
+    np.minimum(ends, (most / unit) ** 2, out=ends)
+    ends = np.arcsinh(np.sqrt(ends, out=ends), out=ends)
+    start, length = ends
+    length -= start
+    t = np.dot(ALONG, ends)
+    a = np.sinh(t)
+    a *= unit
+    a *= a
+    length *= s
+    areas = np.cosh(t, out=t)
+    areas *= length
+    return _Grid.of(s_square, a, areas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +242,11 @@ class _Between:
         number = sums.number
         if number < 2:
             return cls(1.0, 0.0, prior.sigma_a, 0.0, FAR)
-        numbers, shares = sums.by_size[0], sums.shares
-        share = float(numbers @ shares) / number
-        degrees = share**2 * number**2 / float(numbers @ (shares * shares)) - 1
-        total, squares = sums.by_size[1:].sum(axis=1).tolist()
+        shares = sums.shares
+        shared = float(np.dot(sums.by_size[0], shares))
+        degrees = shared**2 / float(np.dot(sums.by_size[0], shares * shares)) - 1
+        share = shared / number
+        _, total, squares = add(sums.by_size, axis=1).tolist()
         variance = (squares - total * total / number) / (number - 1)
         estimate = sqrt(max(variance, prior.floor**2 * share))
         below, above = _reach(degrees)
@@ -248,37 +272,49 @@ def _range_of_s(sums: _Sums, prior: MixedPrior, *, ceiling: float) -> tuple[floa
     return low, max(high, 1.1 * low)
 
 
-def _log_spaced(low: float, high: float) -> tuple[Array, Array]:
-    """Points, and how much of the range each stands for."""
-    step = log(high / low) / NODES
-    points = low * np.exp(step * MIDPOINTS)
-    return points, step * points
+def _log_spaced(low: float, high: float) -> Array:
+    """Points, each of which stands for as large a share of itself."""
+    points = MIDPOINTS * log(high / low)
+    np.exp(points, out=points)
+    points *= low
+    return points
 
 
 def _posterior(sums: _Sums, prior: MixedPrior, grid: _Grid) -> Fit:
-    """The marginal density of (a, s), mu and all group effects integrated out."""
-    a_square, s_square = grid.a_square, grid.s_square
-    variances = sums.shares[:, None] * s_square
-    variances += a_square
-    # Minus twice the logarithm of the density.
-    twice: Array = sums.by_size[0] @ np.log(variances)
-    # Numbers, sums and squares of the means, each by 1 / variance.
-    precision, mu, spread = sums.by_size @ np.reciprocal(variances, out=variances)
-    precision += prior.sigma_mu**-2
-    twice += np.log(precision)
+    """The marginal density of (a, s), mu and all group effects integrated out.
+
+    Two rows stand beside those of the groups: one of variance s^2 for the scores within groups,
+    and one of variance sigma_mu^2 for the prior of mu, a mean of 0 seen once.
+    """
+    sizes = len(sums.shares)
+    # Of s^2, a^2 and 1, how much makes the variance of each row.
+    made_of = np.zeros((sizes + 2, 3))
+    made_of[:sizes, 0] = sums.shares
+    made_of[:sizes, 1] = 1.0
+    made_of[sizes, 0] = 1.0
+    made_of[sizes + 1, 2] = prior.sigma_mu**2
+    # Degrees of freedom; then numbers, sums and squares of the means.
+    rows = np.zeros((4, sizes + 2))
+    rows[0, :sizes] = sums.by_size[0]
+    rows[0, sizes] = sums.degrees
+    rows[1:, :sizes] = sums.by_size
+    rows[1, sizes + 1] = 1.0
+    rows[3, sizes] = sums.squares
+    variances: Array = np.dot(made_of, grid.squares)
+    # Minus twice the logarithm of the density, but for what is left of mu's.
+    twice: Array = np.dot(rows[0], np.log(variances))
+    twice += np.dot((prior.sigma_y**-2, prior.sigma_a**-2, 0.0), grid.squares)
+    precision, mu, spread = np.dot(rows[1:], np.reciprocal(variances, out=variances))
     twice += spread
-    weighted = mu.copy()
-    mu /= precision
-    weighted *= mu
-    twice -= weighted
-    twice += sums.degrees * np.log(s_square)
-    twice += sums.squares / s_square
-    twice += a_square * prior.sigma_a**-2
-    twice += s_square * prior.sigma_y**-2
-    twice -= twice.min()
+    variance = np.reciprocal(precision, out=precision)
+    weighted = mu * variance
+    mu *= weighted
+    twice -= mu
+    twice -= np.minimum.reduce(twice)
     twice *= -0.5
-    weights = np.exp(twice, out=twice)
+    weights: Array = np.exp(twice, out=twice)
     weights *= grid.areas
-    weights /= weights.sum()
-    mu += prior.m0
-    return Fit(weights, a_square, s_square, mu, 1 / precision)
+    weights *= np.sqrt(variance, out=mu)
+    weights /= add(weights)
+    weighted += prior.m0
+    return Fit(weights, grid.squares[1], grid.squares[0], weighted, variance)

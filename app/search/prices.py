@@ -1,16 +1,57 @@
-"""What an answered call of each expert is expected to cost, fresh and refining."""
+"""What an answered call of each expert is expected to cost, fresh and refining, and a node."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from app.search.growing import Floats
+from app.search.settings import SearchSettings
 from app.search.skills import Skills
+from app.search.tree import Node
 
 ANSWERED: Final = 4.0
 FAILED: Final = 0.5
 """Pseudo-calls of each expert before any was made: most calls are answered."""
+
+
+@dataclass(slots=True)
+class Scarcity:
+    """How many nodes a search has left for the money that it has left.
+
+    A search that goes by money alone spends all its nodes on the cheapest expert, however often
+    that one is wrong, and ends with most of its budget unspent. Both bounds together make a node
+    worth what may still be spent on it: the multiplier of the bound on nodes, were each to get the
+    same. The less money is left, the more counts what a call costs; the fewer nodes, the less.
+    """
+
+    budget: int | None
+    nodes_max: int
+    patience: int | None
+    best: float = -1.0
+    nodes: int = 0
+    in_vain: int = 0
+
+    @classmethod
+    def of(cls, settings: SearchSettings) -> "Scarcity":
+        """Before the first node."""
+        return cls(settings.budget, settings.max_nodes, settings.patience)
+
+    def told(self, node: Node) -> None:
+        """Count a node, and whether it is a better one."""
+        self.nodes += 1
+        self.in_vain = 0 if node.score > self.best else self.in_vain + 1
+        self.best = max(self.best, node.score)
+
+    def node_price(self, spent: int, *, in_flight: int) -> float:
+        """In units of cost, beside `spent` and that many trials; 0 where no budget is known."""
+        if self.budget is None:
+            return 0.0
+        left = self.nodes_max - self.nodes
+        if self.patience is not None:
+            left = min(left, self.patience - self.in_vain)
+        return max(0, self.budget - spent) / max(1, left - in_flight)
 
 
 def prices(skills: Skills, experts: Sequence[str], expected: Mapping[str, int]) -> Floats:

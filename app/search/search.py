@@ -16,6 +16,7 @@ from app.search.events import (
     Asked,
     Event,
     ExpertsSet,
+    Heard,
     Told,
     UnreadableLog,
 )
@@ -111,6 +112,8 @@ class Search:
                 self._grow(ROOT, expert, score, cost, trial_id=None)
             case ExpertsSet(experts=experts):
                 self._roster.replace(experts)
+            case Heard():
+                raise UnreadableLog(f"event {event.seq}: a search is told scores")
         self._log.append(event)
 
     @property

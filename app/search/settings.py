@@ -40,15 +40,17 @@ class SearchSettings:
 
     `target_score` None never stops on a score. `patience` is how many answers in a row may pass
     without a better best; None is without end. `value` is what one score unit, 0 to 1, is worth in
-    units of cost; None never stops for the price. `expected_costs` says what one call of an expert
-    is expected to cost before any was paid. `score_step` is the resolution of the scores: 0.1 when
-    they are k of 10. `score_noise` is the standard deviation of the evaluator's error: 0 where the
-    same answer would always score the same. For AB-MCTS-M: `prune` leaves subtrees of nearly equal
-    scores alone, and `joint_draws` draws all arms of a node from one set of parameters.
+    units of cost, `pass_value` what a score that reaches the target is; with neither, no price
+    stops it. `expected_costs` says what one call of an expert is expected to cost before any was
+    paid, `budget` how much the whole search may spend: with both bounds, a node that is used up has
+    a price (fathom). `score_step` is the resolution of the scores: 0.1 when they are k of 10.
+    `score_noise` is the standard deviation of the evaluator's error: 0 where the same answer would
+    always score the same. For AB-MCTS-M: `prune` leaves subtrees of nearly equal scores alone, and
+    `joint_draws` draws all arms of a node from one set of parameters.
     `children_per_node` and `beam_width` bound the peers that have a fixed width. For `fathom`:
-    `experience` of earlier searches. `inherited` counts the events at the head of the log that an
-    earlier run has written: patience counts only what has failed since. Raises InvalidRequest for
-    what cannot be run.
+    `pass_value`, and `experience` of earlier searches. `inherited` counts the events at the head of
+    the log that an earlier run has written: patience counts only what has failed since. Raises
+    InvalidRequest for what cannot be run.
     """
 
     experts: tuple[str, ...]
@@ -60,7 +62,9 @@ class SearchSettings:
     target_score: float | None = 1.0
     patience: int | None = 6
     value: int | None = None
+    pass_value: int | None = None
     expected_costs: tuple[tuple[str, int], ...] = ()
+    budget: int | None = None
     score_step: float = 1e-3
     score_noise: float = 0.0
     prune: bool = True
@@ -79,6 +83,8 @@ class SearchSettings:
             ("max_depth", self.max_depth),
             ("patience", self.patience),
             ("value", self.value),
+            ("pass_value", self.pass_value),
+            ("budget", self.budget),
             ("children_per_node", self.children_per_node),
             ("beam_width", self.beam_width),
         ):

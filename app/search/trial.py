@@ -15,13 +15,15 @@ class Trial:
     """Ask `expert` to improve on node `parent`; 0 is the root, that is, a fresh answer.
 
     `id` is the number of the ask, from 1; `depth` is that of the node it will make, 1 for a fresh
-    answer.
+    answer. `reads` are the nodes it is made from where those are more than its parent: in a
+    deliberation, never in a search.
     """
 
     id: int
     parent: int
     expert: str
     depth: int
+    reads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class StopReason(StrEnum):
     """Why the search itself would stop; budget and deadline are its caller's reasons.
 
     `value`: nothing left to try is worth its price. `exhausted`: the algorithm has nothing left to
-    try, or enough.
+    try, or enough. `agreement` and `passes` (all have been made) end a deliberation.
     """
 
     TARGET_SCORE = "target_score"
@@ -42,6 +44,8 @@ class StopReason(StrEnum):
     EXPERTS_FAILED = "experts_failed"
     VALUE = "value_of_information"
     EXHAUSTED = "exhausted"
+    AGREEMENT = "agreement"
+    PASSES = "passes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ Fresh answers are normal, but for a chance that the next is unlike all before it
 succession one of n + 2 is; it never vanishes, and it is what finds a good answer where nothing that
 was seen lets one expect it.
 
+Where all that counts is to pass, what is improved is the chance of it: improvement(L) is the
+integrand, at the score that passes.
+
 Its worth is the largest improvement(L) / cost(L) over the horizons L. One step ahead alone would
 give up lineages that need several; the number of calls that are left makes no difference.
 """
@@ -85,6 +88,15 @@ class Standing:
         parts = min(LEVELS_MAX, max(1, round((1 - self.best) / self.step)))
         return self.best + (1 - self.best) * (np.arange(parts) + 0.5) / parts
 
+    @property
+    def gain(self) -> float:
+        """What reaching another of the levels adds."""
+        return (1 - self.best) / len(self.levels)
+
+    def hoped(self, reached: Floats, drawn: "Draw") -> Floats:
+        """P(above each level), from that of normal answers and the chance of others."""
+        return reached + drawn.jump * (self.jumps(self.levels) - reached)
+
     def jumps(self, levels: Floats) -> Floats:
         """P(a fresh answer that is unlike all before it scores above each of `levels`)."""
         room = max(1 - self.record, 1e-9)
@@ -92,6 +104,34 @@ class Standing:
             # Too coarse: that nothing better was seen is mostly a climb which does not show.
             return np.zeros_like(levels)
         return np.minimum((1 - levels) / room, 1.0) ** JUMP_DECAY
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """A score that passes, which no answer had yet; `tries` are the fresh ones of each expert."""
+
+    target: float
+    step: float
+    tries: Floats
+
+    @property
+    def levels(self) -> Floats:
+        """The score that passes, less half a step."""
+        return np.array([self.target - self.step / 2])
+
+    @property
+    def gain(self) -> float:
+        """Passing is one whole."""
+        return 1.0
+
+    def hoped(self, reached: Floats, drawn: Draw) -> Floats:
+        """At least one of n + 2, for none of n has passed, those of other experts counting half.
+
+        (The rule of succession.) Right and wrong answers are not normal: of how often one is right
+        the scores of wrong ones say little.
+        """
+        others = self.tries.sum() - self.tries
+        return np.asarray(np.maximum(reached, 1 / (2 + self.tries + others / 2)[:, None, None]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +171,7 @@ def draw(
     )
 
 
-def fresh_worth(drawn: Draw, standing: Standing, price: Floats, room: float) -> Floats:
+def fresh_worth(drawn: Draw, standing: Standing | Passing, price: Floats, room: float) -> Floats:
     """By voter and expert: a fresh answer, which at most `room` refinements may follow."""
     levels, spread_min = standing.levels, SPREAD_MIN * standing.step
     horizons = HORIZONS[room >= HORIZONS]
@@ -140,16 +180,16 @@ def fresh_worth(drawn: Draw, standing: Standing, price: Floats, room: float) -> 
     variance = drawn.start_variance[:, None] + (drawn.variance[:, None] * horizons)[:, None, :]
     spread = np.maximum(np.sqrt(variance), spread_min)
     reached = cdf((mean - levels) / spread[..., None])
-    reached += drawn.jump * (standing.jumps(levels) - reached)
+    reached = standing.hoped(reached, drawn)
     climb = np.maximum(levels - start, 0.0)
     # Without refining there is no climb, and so no ceiling to meet.
     survived = np.exp(-drawn.hazard[:, None, None, None] * climb * (horizons > 0)[:, None])
-    improvement = (reached * survived).sum(axis=-1) * ((1 - standing.best) / len(levels))
+    improvement = (reached * survived).sum(axis=-1) * standing.gain
     cost = price[:, 0, None] + (horizons * price[drawn.refiner, 1, None])[:, None, :]
     return np.asarray((improvement / cost).max(axis=-1))
 
 
-def refine_worth(drawn: Draw, standing: Standing, price: Floats, ends: Ends) -> Floats:
+def refine_worth(drawn: Draw, standing: Standing | Passing, price: Floats, ends: Ends) -> Floats:
     """By voter and end: refining it."""
     levels, spread_min = standing.levels, SPREAD_MIN * standing.step
     horizons = HORIZONS[1:]
@@ -159,7 +199,7 @@ def refine_worth(drawn: Draw, standing: Standing, price: Floats, ends: Ends) -> 
     spread = np.maximum(np.sqrt(variance), spread_min)
     reached = cdf((mean - levels) / spread[:, None, :, None])
     survived = np.exp(-drawn.hazard[:, None, None, None] * (levels - scores))
-    improvement = (reached * survived).sum(axis=-1) * ((1 - standing.best) / len(levels))
+    improvement = (reached * survived).sum(axis=-1) * standing.gain
     cost = horizons * price[drawn.refiner, 1, None]
     within = horizons <= ends.room[:, None]
     worth = np.where(within, improvement / cost[:, None, :], 0.0).max(axis=-1)

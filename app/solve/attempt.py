@@ -17,19 +17,19 @@ from app.ledger.endings import Loose
 from app.ledger.journal import CUT_SHORT, CallResult, Intent, Told, TrialPlace
 from app.ledger.ledger import Ledger
 from app.ledger.openings import Claim
-from app.ledger.postings import Bill, CallState
+from app.ledger.postings import CallState
 from app.ledger.refusals import BudgetExceeded, ClaimLost, LimitReached, RateLimited
 from app.money import NanoUSD
 from app.providers.completion import (
     Completion,
     CompletionRequest,
+    Draft,
     Message,
     Provider,
     ProviderError,
-    ProviderInvalidResponse,
     ProviderUnavailable,
-    Usage,
 )
+from app.solve.charging import answered, failed
 from app.solve.meter import Draw, Meter
 from app.solve.plan import Seat
 from app.solve.prompts import fingerprint
@@ -38,10 +38,13 @@ from app.telemetry.traces import child_traceparent
 FIRST: Final = "gate.first"
 """The op of the first answer, wherever a solve starts with one."""
 
+STRONG: Final = "strong"
+"""The op of the one call to the strong expert."""
+
 ATTEMPTS_MAX: Final = 3
 BACKOFF_S: Final = 0.25
-BYTES_PER_TOKEN: Final = 4
-"""For the one estimate that is ever charged: an answer whose provider reported no usage."""
+LOOK_S: Final = 2.0
+"""How often a call that waits for an operator's limit is tried: others may give back some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +170,15 @@ class Attempts:
         *,
         ahead: NanoUSD = NanoUSD(0),
         trial: TrialPlace | None = None,
+        drafts: Sequence[Draft] = (),
     ) -> Reply:
         """Get an answer, trying again where that may help.
 
-        A hold too small grows to `ahead` of room. Raises BudgetExceeded or LimitReached before a
-        call that does not fit, HandedOver before one that is another process's to make, CallFailed
-        when no attempt gave an answer, TimeoutError when the solve's time ran out over it, and
-        ClaimLost where another process has taken the solve over.
+        `drafts` are what is to be read. A hold too small grows to `ahead` of room. A call that an
+        operator's limit has no room for waits for the next minute, if that begins in time. Raises
+        BudgetExceeded or LimitReached before a call that does not fit, HandedOver before one that
+        is another process's to make, CallFailed when no attempt gave an answer, TimeoutError when
+        the solve's time ran out over it, ClaimLost where another process has taken the solve over.
         """
         if (known := self.replies.get(op)) is not None:
             return known
@@ -185,30 +190,42 @@ class Attempts:
             intent = intent_for(self._claim.solve_id, op, attempt, seat, messages, trial=trial)
             draw = await self._hold(intent, seat.tokens_max(messages), ahead)
             try:
-                completion = await self._call(intent, seat, messages)
+                completion = await self._call(intent, seat, messages, drafts)
             except asyncio.CancelledError:
                 # Open until the solve is finished, which is about to happen; the tenant pays none.
                 self._list(intent, CUT_SHORT, NanoUSD(0))
                 raise
             except ProviderError as failure:
-                spent = NanoUSD(spent + await self._book(intent, draw, _failed(failure, seat)))
+                spent = NanoUSD(spent + await self._book(intent, draw, failed(failure, seat)))
                 if not self._left_s():
                     # It failed because its time was up, which says nothing about the provider.
                     raise TimeoutError from failure
                 if not await self._try_again(failure, attempt - made):
                     raise CallFailed(failure, call_id=intent.call_id, cost=spent) from failure
             else:
-                result = _answered(completion, seat, messages)
+                result = answered(completion, seat, messages)
                 reply = Reply(op, intent.call_id, seat, completion, spent)
                 return await uninterrupted(self._keep(reply, intent, draw, result))
         raise AssertionError("the last attempt returns or raises")
 
     async def _hold(self, intent: Intent, tokens_max: int, ahead: NanoUSD) -> Draw:
+        while True:
+            try:
+                return await self._hold_in_turn(intent, tokens_max, ahead)
+            except RateLimited as refusal:
+                # What was admitted is not failed for what others use of a minute: another begins.
+                in_time = refusal.passes and refusal.retry_after_s < self._left_s()
+                if not in_time or await self._is_enough(min(LOOK_S, refusal.retry_after_s)):
+                    raise
+
+    async def _hold_in_turn(self, intent: Intent, tokens_max: int, ahead: NanoUSD) -> Draw:
         # One at a time: until the ledger has agreed, nobody may count on what the meter took.
         async with self._room:
             while True:
                 try:
                     return await self._draw(intent, tokens_max, ahead)
+                except RateLimited:
+                    raise  # a call in flight has its tokens until the solve ends
                 except (BudgetExceeded, LimitReached):
                     # Calls in flight will give back what they do not use.
                     if self._meter.is_idle:
@@ -225,7 +242,10 @@ class Attempts:
         told = tuple(self.told)
         try:
             await self._ledger.intend(self._claim, intent, grow=draw.grow, told=told)
-        except (BudgetExceeded, RateLimited):
+        except RateLimited:
+            self._meter.undo(draw)
+            raise
+        except BudgetExceeded:
             self._meter.undo(draw)
             if not ahead:
                 raise
@@ -235,7 +255,9 @@ class Attempts:
         del self.told[: len(told)]
         return draw
 
-    async def _call(self, intent: Intent, seat: Seat, messages: Sequence[Message]) -> Completion:
+    async def _call(
+        self, intent: Intent, seat: Seat, messages: Sequence[Message], drafts: Sequence[Draft]
+    ) -> Completion:
         expert = seat.expert
         request = CompletionRequest(
             model=expert.model,
@@ -247,6 +269,7 @@ class Attempts:
             temperature=expert.temperature if self._temperature is None else self._temperature,
             parameters=expert.parameters,
             traceparent=child_traceparent(),
+            drafts=drafts,
         )
         return await self._providers[expert.provider].complete(request, deadline_s=self._left_s())
 
@@ -311,12 +334,16 @@ class Attempts:
         wait_s = backoff_s if failure.retry_after_s is None else failure.retry_after_s
         if wait_s >= self._left_s():
             return False
+        return not await self._is_enough(wait_s)
+
+    async def _is_enough(self, wait_s: float) -> bool:
+        """Wait so long, or until nobody needs another answer."""
         try:
             async with asyncio.timeout(wait_s):
                 await self._enough.wait()
         except TimeoutError:
-            return True
-        return False
+            return False
+        return True
 
     def _left_s(self) -> float:
         return max(0.0, self._ends_at - asyncio.get_running_loop().time())
@@ -351,43 +378,3 @@ def intent_for(
 def call_id_of(solve_id: SolveId, op: str, attempt: int) -> str:
     """The id of a call, which is written once."""
     return f"{solve_id}:{op}:{attempt}"
-
-
-def _failed(failure: ProviderError, seat: Seat) -> CallResult:
-    # What was written for nothing is billed all the same, where its provider says how much.
-    usage = failure.usage if isinstance(failure, ProviderInvalidResponse) else None
-    billed = _billed(usage, seat)
-    return CallResult(
-        Bill(CallState.FAILED, billed=billed, may_have_worked=failure.may_have_worked),
-        input_tokens=None if usage is None else usage.input_tokens,
-        output_tokens=None if usage is None else usage.output_tokens,
-        error=failure.detail[:200],
-    )
-
-
-def _answered(completion: Completion, seat: Seat, messages: Sequence[Message]) -> CallResult:
-    usage, counted = completion.usage, counted_tokens(completion, seat, messages)
-    return CallResult(
-        Bill(CallState.OK, billed=_billed(usage, seat), counted=seat.price.cost(*counted)),
-        input_tokens=None if usage is None else usage.input_tokens,
-        output_tokens=None if usage is None else usage.output_tokens,
-        counted_tokens=sum(counted) if usage is None else 0,
-        text=completion.text,
-        finish_reason=completion.finish_reason,
-        returned_model=completion.returned_model,
-        provider_request_id=completion.provider_request_id,
-    )
-
-
-def _billed(usage: Usage | None, seat: Seat) -> NanoUSD | None:
-    return None if usage is None else seat.price.cost(usage.input_tokens, usage.output_tokens)
-
-
-def counted_tokens(
-    completion: Completion, seat: Seat, messages: Sequence[Message]
-) -> tuple[int, int]:
-    """Our own count of a call's input and output tokens, for want of the provider's."""
-    sent = sum(len(message.content.encode()) for message in messages)
-    received = len(completion.text.encode())
-    sent_tokens = sent // BYTES_PER_TOKEN + seat.expert.template_tokens
-    return sent_tokens, -(-received // BYTES_PER_TOKEN)

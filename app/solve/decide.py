@@ -1,37 +1,43 @@
 """The gate's shell: buys the answers that the rule wants to see, and writes down its verdict."""
 
+from collections.abc import Sequence
+
 from app.answers.canonical import cluster, equal
-from app.gate import gate
-from app.gate.gate import Accept, BuyOpinion, Escalate, FirstAnswer, Route, Stakes
-from app.money import NanoUSD
+from app.gate.gate import Accept, BuyOpinion, Route
+from app.solve import weighing
 from app.solve.attempt import FIRST, CallFailed
-from app.solve.plan import Seat
+from app.solve.plan import Plan
 from app.solve.run import Answer, Decision, Run
+from app.solve.weighing import Said
 
 
 async def decide(run: Run) -> Route:
     """Ask for the first answer and perhaps a second opinion; the route, explained in the run.
 
-    A failed first call is no answer, and escalates. Raises BudgetExceeded or LimitReached when not
-    even the first call fits.
+    A failed first call is no answer, and escalates. Where the gate has learned that the cheap call
+    is not worth making, none is. Raises BudgetExceeded or LimitReached when not even the first call
+    fits.
     """
+    if run.plan.begins_strong:
+        return _record(run, weighing.unasked(run))
     first = await _first(run)
-    stakes = _stakes(run, first)
-    seen = FirstAnswer(
-        arrived=first is not None,
-        well_formed=first is not None and first.well_formed,
-        score=None if first is None else first.score,
-    )
-    verdict = gate.after_first(seen, stakes)
-    if first is None or not isinstance(verdict, BuyOpinion):
-        assert not isinstance(verdict, BuyOpinion), "an opinion on nothing"
-        return _record(run, verdict, [])
+    said = weighing.after_first(run, first)
+    if first is None or not isinstance(said.verdict, BuyOpinion):
+        return _record(run, said)
+    wanted = said.verdict.because
     # Stands if the time or the budget ends here.
-    _record(run, Accept("unconfirmed", f"{verdict.because}, but none came"), [])
+    _record(run, said, because=[f"{wanted}, but none came"])
     second = await _second(run)
-    agree = None if second is None else _agree(first, second)
-    final = gate.after_second(agree=agree, stakes=stakes)
-    return _record(run, final, [verdict.because], agree=agree)
+    agree = None if second is None else agrees(first, second)
+    final = weighing.after_second(run, first, agree=agree)
+    return _record(run, final, because=[wanted], agree=agree)
+
+
+def forced_single(plan: Plan) -> Decision:
+    """The decision where nothing was to be decided."""
+    if plan.ladder is not None:
+        return Decision(Route.SINGLE, "budget_ladder", [plan.ladder])
+    return Decision(Route.SINGLE, "forced", ["the request asks for one call"])
 
 
 def choose(run: Run, strong: Answer) -> Answer:
@@ -49,6 +55,15 @@ def choose(run: Run, strong: Answer) -> Answer:
     return next((answer for answer in run.answers if answer.well_formed), strong)
 
 
+def agrees(first: Answer, second: Answer) -> bool:
+    """Whether both say the same; what could not be read says nothing."""
+    return (
+        first.answer is not None
+        and second.answer is not None
+        and equal(first.answer, second.answer)
+    )
+
+
 async def _first(run: Run) -> Answer | None:
     try:
         return await run.ask(FIRST, run.plan.first)
@@ -63,45 +78,25 @@ async def _second(run: Run) -> Answer | None:
         return None
 
 
-def _stakes(run: Run, first: Answer | None) -> Stakes:
-    panel = run.request.panel
-    return Stakes(
-        value=run.plan.value,
-        opinion_cost=_expected(run.plan.second, first),
-        strong_cost=NanoUSD(0) if run.plan.strong is None else _expected(run.plan.strong, first),
-        second_opinion=run.request.gate.second_opinion,
-        has_evaluator=panel is not None,
-        decisive=panel is not None and panel.is_decisive,
-        target_score=run.request.search.target_score,
-    )
-
-
-def _expected(seat: Seat, first: Answer | None) -> NanoUSD:
-    # As long as the first answer: the best guess before anything has been learned.
-    usage = None if first is None else first.reply.completion.usage
-    if usage is None:
-        return NanoUSD(0)
-    return seat.price.cost(usage.input_tokens, min(usage.output_tokens, seat.max_output_tokens))
-
-
-def _agree(first: Answer, second: Answer) -> bool:
-    return (
-        first.answer is not None
-        and second.answer is not None
-        and equal(first.answer, second.answer)
-    )
-
-
 def _record(
-    run: Run, verdict: Accept | Escalate, before: list[str], *, agree: bool | None = None
+    run: Run, said: Said, *, because: Sequence[str] = (), agree: bool | None = None
 ) -> Route:
-    route = Route.SINGLE if isinstance(verdict, Accept) else verdict.route
+    verdict = said.verdict
+    if isinstance(verdict, BuyOpinion):
+        route, reason, why = Route.SINGLE, "unconfirmed", because
+    else:
+        route = Route.SINGLE if isinstance(verdict, Accept) else verdict.route
+        reason, why = verdict.reason, [*because, verdict.because]
     run.decision = Decision(
         route=route,
-        reason=verdict.reason,
-        because=[*before, verdict.because],
-        gate_version=gate.VERSION,
+        reason=reason,
+        because=[*why, *said.reasons],
+        gate_version=said.version,
         opinion_bought=agree is not None,
         opinion_agrees=agree,
+        p_single=said.p_single,
+        p_alternative=said.p_alternative,
+        gain=said.gain,
+        propensity=1.0 if run.plan.gate is None else run.plan.gate.propensity,
     )
     return route

@@ -1,7 +1,8 @@
 """What a solve would hold and may cost, before any call. Pure: the budgets' state is handed in.
 
 Admission is the planner's own, so that an estimate and the solve agree; what happens between the
-two is not foreseen. Of the request's limits only `max_cost` and, in a search, `max_calls` count.
+two is not foreseen. Of the request's limits only `max_cost` and, in a search or a deliberation,
+`max_calls` count.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +16,17 @@ from app.ledger.price import Price
 from app.ledger.refusals import BudgetExceeded, LadderReached
 from app.money import NanoUSD
 from app.solve import plan as planner
-from app.solve.plan import Plan, Seat, expected_cost, may_buy_opinion, wanted_tokens
-from app.solve.prompts import fresh
+from app.solve.charging import BYTES_PER_TOKEN
+from app.solve.plan import (
+    CEILING_TO_USUAL,
+    Plan,
+    Seat,
+    expected_cost,
+    may_buy_opinion,
+    reading_cost,
+    wanted_tokens,
+)
+from app.solve.prompts import DRAFT_BYTES_MAX, fresh
 from app.solve.request import Mode, SolveRequest
 from app.tenants.policy import Expert, Policy
 
@@ -24,6 +34,7 @@ FIRST: Final = "first"
 SECOND: Final = "second_opinion"
 STRONG: Final = "strong"
 SEARCH: Final = "search"
+DRAFT: Final = "draft"
 
 WELL_FORMED: Final = FirstAnswer(arrived=True, well_formed=True, score=None)
 """What a first answer is, as a rule."""
@@ -31,21 +42,26 @@ WELL_FORMED: Final = FirstAnswer(arrived=True, well_formed=True, score=None)
 
 @dataclass(frozen=True, slots=True)
 class SeatEstimate:
-    """A fresh call of one expert; `is_narrowed` where the cap shortens its answer."""
+    """A fresh call of one expert; `is_narrowed` where the cap shortens its answer.
+
+    `readings` is for each pass the worst case of one call of it.
+    """
 
     role: str
     seat: Seat
     expected: NanoUSD
     worst: NanoUSD
     is_narrowed: bool
+    readings: Sequence[NanoUSD] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RouteEstimate:
     """The calls of one route together.
 
-    `expected` takes answers of usual length, and a search that makes all its calls. `worst` is for
-    providers that keep to the bounds they are given; beyond it no tenant pays more than the cap.
+    `expected` takes answers of usual length, and a search or a deliberation that makes all its
+    calls. `worst` is for providers that keep to the bounds they are given, and answer the first
+    time; beyond it no tenant pays more than the cap.
     """
 
     expected: NanoUSD
@@ -136,6 +152,9 @@ def _planned(
 
 
 def _roles(request: SolveRequest, plan: Plan) -> Iterator[tuple[str, Seat]]:
+    if request.mode is Mode.PARALLEL:
+        yield from ((DRAFT, seat) for seat in plan.searchers)
+        return
     if request.mode is not Mode.SEARCH:
         yield FIRST, plan.first
     if _may_compare(request):
@@ -150,7 +169,8 @@ def _wanted(request: SolveRequest, policy: Policy) -> Sequence[str]:
     second = [policy.second_opinion_expert] if _may_compare(request) else []
     strong = [policy.strong_expert] if _may_ask_strong(request) else []
     chosen = [name for name in second + strong if name in (request.experts or [name])]
-    searchers = (request.experts or policy.search_experts) if _may_search(request) else ()
+    asks_many = request.mode is Mode.PARALLEL or _may_search(request)
+    searchers = (request.experts or policy.search_experts) if asks_many else ()
     return tuple(dict.fromkeys([*chosen, *searchers]))
 
 
@@ -173,7 +193,16 @@ def _seated(request: SolveRequest, role: str, seat: Seat) -> SeatEstimate:
         expected=expected_cost(request, seat),
         worst=seat.worst_case(fresh(request, seat.expert)),
         is_narrowed=seat.max_output_tokens < wanted_tokens(request, seat.expert),
+        readings=_readings(request, seat) if role == DRAFT else (),
     )
+
+
+def _readings(request: SolveRequest, seat: Seat) -> Sequence[NanoUSD]:
+    # The first pass reads the drafts, every other the pass before it as well.
+    k, passes = request.parallel.k, request.parallel.passes
+    return [
+        reading_cost(request, seat, drafts=min(number, 2) * k) for number in range(1, passes + 1)
+    ]
 
 
 def _routes(
@@ -194,7 +223,30 @@ def _routes(
         calls = max(0, _calls(request) - len(bought))
         expected = _sum(bought) + calls * _sum(searchers) // len(searchers)
         routes[Route.SEARCH] = RouteEstimate(NanoUSD(min(plan.cap, expected)), plan.cap)
+    if request.mode is Mode.PARALLEL:
+        routes[Route.PARALLEL] = _deliberation(request, plan, seats)
     return routes
+
+
+def _deliberation(
+    request: SolveRequest, plan: Plan, seats: Sequence[SeatEstimate]
+) -> RouteEstimate:
+    """Every call of it; what a call reads is expected to be as long as answers usually are."""
+    k, limit = request.parallel.k, request.limits.max_calls
+    calls = k * (1 + request.parallel.passes)
+    expected = worst = 0
+    for place in range(calls if limit is None else min(calls, limit)):
+        one, number = seats[place % len(seats)], place // k
+        expected += one.expected
+        worst += one.readings[number - 1] if number else one.worst
+        if number:
+            read = min(number, 2) * k * _usual_tokens(one.seat)
+            expected += one.seat.price.cost(read, 0)
+    return RouteEstimate(NanoUSD(min(plan.cap, expected)), NanoUSD(min(plan.cap, worst)))
+
+
+def _usual_tokens(seat: Seat) -> int:
+    return min(-(-seat.max_output_tokens // CEILING_TO_USUAL), DRAFT_BYTES_MAX // BYTES_PER_TOKEN)
 
 
 def _together(

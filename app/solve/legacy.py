@@ -18,10 +18,10 @@ from app.search.codec import decode, encode
 from app.search.events import Event
 from app.search.search import Search, replay
 from app.solve.attempt import Past, Reply
+from app.solve.engine import search_settings
 from app.solve.past import reply_of
 from app.solve.plan import Plan, Seat
 from app.solve.request import SolveRequest, to_document
-from app.solve.tree import search_settings
 
 UNSEATED = "its expert is not asked any more"
 """Why a trial is given up that an earlier solve began and nobody here can make."""

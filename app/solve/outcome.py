@@ -15,6 +15,7 @@ from app.search.search import Search
 from app.search.tree import ROOT
 from app.search.trial import StopReason
 from app.solve.attempt import FIRST, CallFailed
+from app.solve.deliberation import Deliberation
 from app.solve.plan import Plan, Seat
 from app.solve.report import (
     DecisionFacts,
@@ -22,6 +23,7 @@ from app.solve.report import (
     EvaluationFacts,
     EvaluationItem,
     LineageFacts,
+    ParallelFacts,
     SearchFacts,
     Solved,
     Status,
@@ -83,7 +85,7 @@ def out_of_time(run: Run) -> Cause:
 
 
 def searched(ended: StopReason | BudgetExceeded | LimitReached) -> Cause:
-    """A search ended by itself or by its budget."""
+    """A search or a deliberation ended by itself or by its budget."""
     match ended:
         case BudgetExceeded() | LimitReached():
             return refused(ended)
@@ -92,7 +94,12 @@ def searched(ended: StopReason | BudgetExceeded | LimitReached) -> Cause:
         case StopReason.EXPERTS_FAILED:
             return Cause(ended, "upstream_degraded")
         case (
-            StopReason.TARGET_SCORE | StopReason.PATIENCE | StopReason.VALUE | StopReason.EXHAUSTED
+            StopReason.TARGET_SCORE
+            | StopReason.PATIENCE
+            | StopReason.VALUE
+            | StopReason.EXHAUSTED
+            | StopReason.AGREEMENT
+            | StopReason.PASSES
         ):
             return Cause(ended)
 
@@ -114,7 +121,8 @@ def conclude(run: Run, cause: Cause) -> tuple[Solved, Mapping[str, str]]:
         stop_reason=cause.stop_reason,
         decision=_decision(run),
         confidence=_confidence(run, best),
-        search=None if run.search is None else _search(run, run.search, best),
+        search=_search(run, run.search, best) if isinstance(run.search, Search) else None,
+        parallel=_parallel(run, run.search) if isinstance(run.search, Deliberation) else None,
         evaluation=_evaluation(run, best),
         calls=tuple(run.attempts.lines),
         cap=run.plan.cap,
@@ -183,15 +191,24 @@ def _decision(run: Run) -> DecisionFacts | None:
         gate_version=made.gate_version,
         opinion_bought=made.opinion_bought,
         opinion_agrees=made.opinion_agrees,
+        p_single=made.p_single,
+        p_alternative=made.p_alternative,
+        gain=made.gain,
+        propensity=made.propensity,
     )
 
 
 def _confidence(run: Run, best: Answer | None) -> float | None:
-    # Only a verifier knows; what the gate has not learned yet is not made up.
     panel = run.request.panel
-    if best is None or panel is None or not panel.is_decisive or best.score is None:
+    if best is None:
         return None
-    return 1.0 if best.score >= run.request.search.target_score else 0.0
+    if panel is not None and panel.is_decisive and best.score is not None:
+        return 1.0 if best.score >= run.request.search.target_score else 0.0
+    # What nobody verified is as likely right as the gate has learned; that is not made up.
+    made = run.decision
+    if made is None:
+        return None
+    return {Route.SINGLE: made.p_single, Route.STRONG: made.p_alternative}.get(made.route)
 
 
 def _evaluation(run: Run, best: Answer | None) -> EvaluationFacts | None:
@@ -223,10 +240,27 @@ def _search(run: Run, search: Search, answer: Answer | None) -> SearchFacts:
     )
 
 
+def _parallel(run: Run, made: Deliberation) -> ParallelFacts:
+    vote = made.vote_of(made.last_round)
+    return ParallelFacts(
+        drafts=sum(node.depth == 1 for node in made.nodes),
+        passes=made.last_round,
+        answers=len(made.nodes),
+        leading=vote.leading,
+        votes=vote.votes,
+        agreement=vote.majority,
+        failed=sum(line.state == "failed" for line in run.attempts.lines),
+    )
+
+
 def _lineage(run: Run, best: Answer | None) -> LineageFacts:
     if best is None or best.node is None or run.search is None:
         seat = None if best is None else best.reply.seat
         return LineageFacts((), _names([] if seat is None else [seat]), _op(best), run.request.seed)
+    if isinstance(run.search, Deliberation):
+        # What it was made from is many nodes, of which none is the one before it.
+        made_by = _names([best.reply.seat])
+        return LineageFacts((ROOT, best.node), made_by, _op(best), run.request.seed)
     path: list[int] = []
     node = best.node
     while node != ROOT:

@@ -11,7 +11,8 @@ from app.ledger.postings import CallState
 from app.ledger.records import CallRecord
 from app.money import NanoUSD
 from app.providers.completion import Completion, FinishReason, Usage
-from app.solve.attempt import CallLine, Past, Reply, counted_tokens
+from app.solve.attempt import CallLine, Past, Reply
+from app.solve.charging import counted_tokens
 from app.solve.plan import Plan, Seat
 from app.solve.prompts import fresh
 from app.solve.request import SolveRequest

@@ -1,7 +1,8 @@
 """What a solve may do, and what it holds at first. Pure: no call, no clock, no database.
 
 A cap below the worst case narrows the answers before it refuses: `max_output_tokens` shrinks,
-though never below what a usable answer needs; a search loses the experts that no longer fit.
+though never below what a usable answer needs; a search or a deliberation loses the experts that no
+longer fit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from app.errors import GatewayError, InvalidRequest
+from app.evaluators.scale import Scale
 from app.gate.gate import SecondOpinion
+from app.gate.learned import Opening, Standing
 from app.ledger.price import Price
 from app.ledger.refusals import BudgetExceeded
 from app.money import NanoUSD
 from app.providers.completion import Message
-from app.solve.prompts import fresh, input_tokens_max
+from app.solve.prompts import fresh, input_tokens_max, longest_reading
 from app.solve.request import OUTPUT_TOKENS_DEFAULT, Mode, SolveRequest
 from app.tenants.policy import Expert, Policy
 
@@ -24,6 +27,9 @@ OUTPUT_TOKENS_MIN: Final = 256
 
 BACKGROUND_DEADLINE_S: Final = 600.0
 """Of a solve in the background, where no connection is kept waiting for it."""
+
+DEEP: Final = (Mode.SEARCH, Mode.PARALLEL)
+"""Modes that ask the policy's search experts, many times, without the gate."""
 
 CEILING_TO_USUAL: Final = 4
 """How many times its usual length an answer may be."""
@@ -57,6 +63,10 @@ class Plan:
     `capped_by` says what set the cap: the request (or its policy), or the budget that had less
     left, with the Unix time at which that one starts anew. `texts_days` is how long its texts are
     kept once it has ended; `ladder` says why only a single call is made where more were asked for.
+    `score_step` and `score_noise` are what a search is told of its scores, here lest one that goes
+    on be told otherwise, and so is `pass_value`: V, where the request itself says what it is.
+    `search_budget` is what the search may count on: the cap, and no more than an error costs.
+    `gate` is what the learned gate's decision rests on, None where it is not asked.
     """
 
     first: Seat
@@ -72,6 +82,21 @@ class Plan:
     capped_by: str = "request"
     resets_at_s: int | None = None
     ladder: str | None = None
+    score_step: float = 1e-3
+    score_noise: float = 0.0
+    pass_value: NanoUSD | None = None
+    search_budget: NanoUSD | None = None
+    gate: Standing | None = None
+
+    @property
+    def begins_strong(self) -> bool:
+        """Whether the gate skips the cheap call."""
+        return self.gate is not None and self.gate.opening is Opening.STRONG
+
+    @property
+    def begins(self) -> Seat:
+        """Whose call the solve begins with, where it begins with the gate's."""
+        return self.strong if self.begins_strong and self.strong is not None else self.first
 
 
 class ExpertNotAllowed(GatewayError):
@@ -111,21 +136,33 @@ def _within(
     first = seats.narrowed(_default(request, policy))
     searchers = tuple(filter(None, map(seats.fitting, seats.searchers(policy))))
     width = request.search.concurrency or policy.concurrency
+    scale = Scale() if request.panel is None else request.panel.scale
+    value = policy.value if request.gate.value is None else request.gate.value
     plan = Plan(
         first=first,
         second=seats.fitting(seats.role(policy.second_opinion_expert)) or first,
         strong=seats.fitting(seats.role(policy.strong_expert)),
         searchers=searchers,
-        value=policy.value if request.gate.value is None else request.gate.value,
+        value=value,
         cap=seats.cap,
         first_hold=NanoUSD(0),
         width=width,
         deadline_s=_deadline_s(request, policy),
         texts_days=policy.texts_days,
+        score_step=float(scale.step),
+        score_noise=scale.noise,
+        pass_value=request.gate.value,
+        search_budget=NanoUSD(min(seats.cap, value)),
     )
-    if request.mode is Mode.SEARCH and not searchers:
+    if request.mode in DEEP and not searchers:
         raise BudgetExceeded("request", seats.floor_cost(first.expert.name), seats.cap)
     return replace(plan, first_hold=_first_hold(request, plan))
+
+
+def standing(plan: Plan, request: SolveRequest, gate: Standing) -> Plan:
+    """The plan of a solve that the learned gate decides, and what it then holds at first."""
+    asked = replace(plan, gate=gate)
+    return replace(asked, first_hold=_first_hold(request, asked))
 
 
 def wanted_tokens(request: SolveRequest, expert: Expert) -> int:
@@ -147,14 +184,26 @@ def expected_cost(request: SolveRequest, seat: Seat) -> NanoUSD:
 def round_cost(request: SolveRequest, plan: Plan) -> NanoUSD:
     """The worst case of one fresh call by each worker: what a search holds ahead."""
     dearest = max((s.worst_case(fresh(request, s.expert)) for s in plan.searchers), default=0)
-    return NanoUSD(dearest * plan.width)
+    return NanoUSD(dearest * workers(request, plan))
+
+
+def workers(request: SolveRequest, plan: Plan) -> int:
+    """How many calls are made at once."""
+    if request.mode is Mode.PARALLEL:
+        return min(plan.width, request.parallel.k)
+    return plan.width
+
+
+def reading_cost(request: SolveRequest, seat: Seat, *, drafts: int) -> NanoUSD:
+    """The worst case of a call that reads so many drafts, whatever they will say."""
+    return seat.worst_case(longest_reading(request, seat.expert, drafts))
 
 
 def _first_hold(request: SolveRequest, plan: Plan) -> NanoUSD:
-    if request.mode is Mode.SEARCH:
+    if request.mode in DEEP:
         return NanoUSD(min(plan.cap, round_cost(request, plan)))
-    first = plan.first.worst_case(fresh(request, plan.first.expert))
-    if request.mode is Mode.SINGLE or not may_buy_opinion(request):
+    first = plan.begins.worst_case(fresh(request, plan.begins.expert))
+    if request.mode is Mode.SINGLE or not may_buy_opinion(request) or plan.begins_strong:
         return first
     second = plan.second.worst_case(fresh(request, plan.second.expert))
     return NanoUSD(min(plan.cap, first + second))
@@ -167,7 +216,7 @@ def may_buy_opinion(request: SolveRequest) -> bool:
 
 
 def _cap(request: SolveRequest, policy: Policy) -> NanoUSD:
-    default = policy.search_cap if request.mode is Mode.SEARCH else policy.auto_cap
+    default = policy.search_cap if request.mode in DEEP else policy.auto_cap
     return default if request.limits.max_cost is None else request.limits.max_cost
 
 
@@ -183,6 +232,14 @@ def _choose(request: SolveRequest, policy: Policy) -> Sequence[str]:
         if name not in allowed:
             raise ExpertNotAllowed(name, allowed)
     return request.experts or allowed
+
+
+def may_ask(request: SolveRequest, policy: Policy) -> Sequence[str]:
+    """The names of the experts that the request may come to ask."""
+    if request.mode is Mode.SINGLE:
+        return [_default(request, policy)]
+    everybody = policy.search_experts if request.mode in DEEP else sorted(policy.allowed())
+    return request.experts or everybody
 
 
 def _default(request: SolveRequest, policy: Policy) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from app.errors import GatewayError
 from app.evaluators.panel import Panel
 from app.gate.gate import Route
+from app.gate.stack import Stack
 from app.ids import solve_id as new_id
 from app.ledger.budgets import Account
 from app.ledger.endings import Ending
@@ -25,12 +26,12 @@ from app.ledger.refusals import BudgetExceeded, LimitReached
 from app.money import NanoUSD
 from app.providers.completion import ProviderUnavailable
 from app.search.events import UnreadableLog
-from app.search.search import Search, replay
 from app.search.trial import StopReason
 from app.solve import outcome
 from app.solve.archive import Archive, Archived, ResultErased
-from app.solve.attempt import FIRST, Attempts, CallFailed
+from app.solve.attempt import FIRST, STRONG, Attempts, CallFailed
 from app.solve.decide import choose
+from app.solve.engine import engine_from, settings_of
 from app.solve.legacy import Legacy
 from app.solve.meter import Meter
 from app.solve.outcome import ANSWER, Cause, conclude
@@ -42,8 +43,8 @@ from app.solve.request import SolveRequest, request_from, to_document
 from app.solve.resuming import SolveInProgress, stored_legacy
 from app.solve.retrace import ReplayDivergence, Retracing
 from app.solve.run import Run
-from app.solve.solver import DAY_S, STRONG, Solver
-from app.solve.tree import inherited_log, node_calls, rebuild, search_settings
+from app.solve.solver import DAY_S, Solver
+from app.solve.tree import inherited_log, node_calls, rebuild
 from app.tenants.directory import Tenant
 
 NOTHING: Final = NanoUSD(0)
@@ -96,7 +97,9 @@ class Replaying:
         await self._ledger.refuse_repeat(tenant.id, key)
         record = await self._read(tenant, solve_id)
         account = Account(tenant.id, tenant.key_id, tenant.project_id)
-        run = _run(record, Claim(new_id(), account, token=1), self._ledger)
+        model = await self._solver.model_of(record.plan)
+        run = _run(record, Claim(new_id(), account, token=1), self._ledger, model)
+        run.providers = self._solver.providers  # for recorded scores; none of them is called
         try:
             cause = await self._again(run, record)
         except UnreadableLog as error:
@@ -137,18 +140,19 @@ class Replaying:
                     return outcome.DONE
                 case Route.STRONG:
                     return await self._solver.ask_strong(run)
-                case Route.SEARCH:
-                    return await self._search(run, record)
+                case Route.SEARCH | Route.PARALLEL:
+                    return await self._explore(run, record)
         except (BudgetExceeded, LimitReached):
             return _as_recorded(run, record.solved)
         except CallFailed as failure:
             return outcome.upstream(failure)
 
-    async def _search(self, run: Run, record: _Record) -> Cause:
+    async def _explore(self, run: Run, record: _Record) -> Cause:
         base = inherited_log(record.found.record)
-        settings = search_settings(run.request, run.plan, inherited=len(base))
+        route = None if run.decision is None else run.decision.route
+        settings = settings_of(run.request, run.plan, route=route, inherited=len(base))
         recorded = rebuild(settings, record.found.calls, base).log
-        run.search = replay(settings, base) if base else Search(settings)
+        run.search = engine_from(settings, base)
         prompts = {call.op: call.prompt_sha256 for call in record.found.calls}
         retracing = Retracing(run, run.search, prompts=prompts)
         await retracing.retrace(recorded)
@@ -191,7 +195,7 @@ class Replaying:
         await self._ledger.record(opening, ending)
 
 
-def _run(record: _Record, claim: Claim, ledger: Ledger) -> Run:
+def _run(record: _Record, claim: Claim, ledger: Ledger, model: Stack | None) -> Run:
     request, plan, calls = record.request, record.plan, record.found.calls
     past = past_of(plan, calls, record.found.texts)
     past = replace(past, failed=_failed(calls))
@@ -209,7 +213,17 @@ def _run(record: _Record, claim: Claim, ledger: Ledger) -> Run:
     )
     asked = request.panel
     panel = None if asked is None else Panel(asked.evaluators, asked.combine)
-    return Run(claim, request, plan, meter, attempts, panel, time.time(), legacy=record.legacy)
+    return Run(
+        claim,
+        request,
+        plan,
+        meter,
+        attempts,
+        panel,
+        time.time(),
+        legacy=record.legacy,
+        model=model,
+    )
 
 
 def _failed(calls: Sequence[CallRecord]) -> dict[str, CallFailed]:
@@ -262,6 +276,7 @@ _NAMES: Final = (
     "decision",
     "confidence",
     "search",
+    "deliberation",
     "lineage",
     "evaluation",
 )
@@ -280,6 +295,7 @@ def _facts(solved: Solved) -> tuple[object, ...]:
         solved.decision,
         solved.confidence,
         solved.search,
+        solved.parallel,
         solved.lineage,
         verdicts,
     )

@@ -48,7 +48,7 @@ class ErrorFacts:
 
 @dataclass(frozen=True, slots=True)
 class DecisionFacts:
-    """What the gate decided and why; probabilities are absent until the gate has learned any."""
+    """What the gate decided and why; what only learned weights can tell is None without them."""
 
     route: Route
     reason: str
@@ -56,6 +56,10 @@ class DecisionFacts:
     gate_version: str | None
     opinion_bought: bool
     opinion_agrees: bool | None
+    p_single: float | None = None
+    p_alternative: float | None = None
+    gain: NanoUSD | None = None
+    propensity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,23 @@ class SearchFacts:
     refine: int
     failed: int
     resumed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelFacts:
+    """A deliberation in figures: its drafts, its passes begun, and all answers of both.
+
+    Of the `votes` of the latest round, readable or not, `leading` say the same; `agreement` is the
+    probability that most further answers would (see `agreement.majority`), not that they are right.
+    """
+
+    drafts: int
+    passes: int
+    answers: int
+    leading: int
+    votes: int
+    agreement: float
+    failed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +163,7 @@ class Solved:
     resumed_from: str | None = None
     replay_of: str | None = None
     replayed: tuple[CallLine, ...] = ()
+    parallel: ParallelFacts | None = None
 
     @property
     def spent(self) -> NanoUSD:

@@ -26,6 +26,7 @@ class Mode(StrEnum):
     AUTO = "auto"
     SINGLE = "single"
     SEARCH = "search"
+    PARALLEL = "parallel"
 
 
 class OnExhausted(StrEnum):
@@ -68,6 +69,20 @@ class SearchOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ParallelOptions:
+    """`k` drafts and as many answers in each of `passes`; `adaptive`, they end at agreement.
+
+    `confidence` is that of `agreement.majority`. How many are asked at once the search's
+    `concurrency` says, and at which score a verified answer ends it the search's `target_score`.
+    """
+
+    k: int = 8
+    passes: int = 2
+    adaptive: bool = True
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The caller's own bounds; None leaves the policy's or none."""
 
@@ -101,6 +116,7 @@ class SolveRequest:
     experts: tuple[str, ...] | None = None
     gate: GateOptions = field(default_factory=GateOptions)
     search: SearchOptions = field(default_factory=SearchOptions)
+    parallel: ParallelOptions = field(default_factory=ParallelOptions)
     panel: PanelSpec | None = None
     limits: Limits = field(default_factory=Limits)
     max_output_tokens: int | None = None

@@ -13,14 +13,16 @@ from app.evaluators.panel import Panel
 from app.ledger.idempotency import IdempotencyKey
 from app.ledger.ledger import Ledger
 from app.ledger.records import CallRecord, Records, SolveRecord
+from app.providers.completion import Provider
 from app.search.search import Search
 from app.solve.archive import Archive, Archived
 from app.solve.attempt import Past, Reply
+from app.solve.engine import settings_of
 from app.solve.legacy import Legacy, legacy_from
 from app.solve.past import past_of, plan_from
 from app.solve.request import Limits, Mode, SearchOptions, SolveRequest, Webhook, request_from
 from app.solve.run import evaluated
-from app.solve.tree import inherited_log, node_calls, rebuild, search_settings
+from app.solve.tree import inherited_log, node_calls, rebuild
 from app.tenants.directory import Tenant
 
 NODES_MAX: Final = 512
@@ -55,8 +57,16 @@ class Wish:
 class Resuming:
     """Prepares what the solver is to go on with; holds nothing and changes nothing."""
 
-    def __init__(self, *, archive: Archive, ledger: Ledger, records: Records) -> None:
+    def __init__(
+        self,
+        *,
+        archive: Archive,
+        ledger: Ledger,
+        records: Records,
+        providers: Mapping[str, Provider],
+    ) -> None:
         self._archive, self._ledger, self._records = archive, ledger, records
+        self._providers = providers
 
     async def prepare(
         self, tenant: Tenant, solve_id: str, wish: Wish, *, key: IdempotencyKey | None
@@ -64,8 +74,9 @@ class Resuming:
         """The request to admit and what its search starts from.
 
         Raises NoSuchSolve for another tenant's; SolveInProgress; NotResumable where the texts were
-        erased, nothing was scored, or the target is reached; InvalidRequest where the wish leaves
-        no room for a node; AlreadyAsked or IdempotencyKeyReused for a `key` that is known.
+        erased, nothing was scored, it deliberated, or the target is reached; InvalidRequest where
+        the wish leaves no room for a node; AlreadyAsked or IdempotencyKeyReused for a `key` that is
+        known.
         """
         await self._ledger.refuse_repeat(tenant.id, key)
         found = await self._archive.find(tenant, solve_id)
@@ -80,11 +91,16 @@ class Resuming:
         past = past_of(plan, found.calls, found.texts)
         legacy = _legacy(found.record, inherited, found.texts)
         base = inherited_log(found.record)
-        search = rebuild(search_settings(request, plan, inherited=len(base)), found.calls, base)
+        decision = found.solved.decision
+        route = None if decision is None else decision.route
+        settings = settings_of(request, plan, route=route, inherited=len(base))
+        search = rebuild(settings, found.calls, base)
+        if not isinstance(search, Search):
+            raise NotResumable(f"{solve_id} deliberated, and has no tree that a search could grow")
         behind = node_calls(search, found.calls, inherited)
         replies = [] if legacy is None else list(legacy.replies)
         replies += [past.replies[call.op] for call in behind[len(replies) :]]
-        replies += await _take_in(search, request, past, found, planted=replies)
+        replies += await self._take_in(search, request, past, found, planted=replies)
         best = None if search.best is None else search.nodes[search.best - 1].score
         wanted = _wanted(request, wish, nodes=len(search.nodes))
         if best is None:
@@ -94,6 +110,37 @@ class Resuming:
         if best >= wanted.search.target_score:
             raise NotResumable(f"{solve_id} has reached its target")
         return wanted, Legacy(found.record.id, tuple(search.log), tuple(replies))
+
+    async def _take_in(
+        self,
+        search: Search,
+        request: SolveRequest,
+        past: Past,
+        found: Archived,
+        *,
+        planted: Sequence[Reply],
+    ) -> list[Reply]:
+        """Tell the search of every answer that was paid for and never told; the nodes' replies."""
+        assert request.panel is not None, "checked before"
+        panel = Panel(request.panel.evaluators, request.panel.combine)
+        taken: list[Reply] = []
+        for trial in search.in_flight:
+            if (reply := past.replies.get(f"t{trial.id}")) is None:
+                continue
+            score = (await evaluated(reply, request, panel, self._providers)).score
+            if score is None:
+                search.abandon(trial.id, reply.cost, "the evaluator gave no score")
+            else:
+                search.tell(trial.id, score, reply.cost)
+                taken.append(reply)
+        known = {reply.op for reply in planted}
+        given = [call.op for call in found.calls if call.ask is None and call.op in past.replies]
+        for reply in (past.replies[op] for op in given if op not in known):
+            score = (await evaluated(reply, request, panel, self._providers)).score
+            if score is not None:
+                search.adopt(reply.seat.expert.name, score, reply.cost)
+                taken.append(reply)
+        return taken
 
 
 async def stored_legacy(
@@ -109,32 +156,6 @@ def _legacy(
     if record.inherited is None or record.resumed_from is None:
         return None
     return legacy_from(record.resumed_from, record.inherited, calls, texts)
-
-
-async def _take_in(
-    search: Search, request: SolveRequest, past: Past, found: Archived, *, planted: Sequence[Reply]
-) -> list[Reply]:
-    """Tell the search of every answer that was paid for and never told; those that became nodes."""
-    assert request.panel is not None, "checked before"
-    panel = Panel(request.panel.evaluators, request.panel.combine)
-    taken: list[Reply] = []
-    for trial in search.in_flight:
-        if (reply := past.replies.get(f"t{trial.id}")) is None:
-            continue
-        score = (await evaluated(reply, request, panel)).score
-        if score is None:
-            search.abandon(trial.id, reply.cost, "the evaluator gave no score")
-        else:
-            search.tell(trial.id, score, reply.cost)
-            taken.append(reply)
-    known = {reply.op for reply in planted}
-    given = [call.op for call in found.calls if call.ask is None and call.op in past.replies]
-    for reply in (past.replies[op] for op in given if op not in known):
-        score = (await evaluated(reply, request, panel)).score
-        if score is not None:
-            search.adopt(reply.seat.expert.name, score, reply.cost)
-            taken.append(reply)
-    return taken
 
 
 def _wanted(request: SolveRequest, wish: Wish, *, nodes: int) -> SolveRequest:

@@ -5,7 +5,7 @@ leaves the best answer that was paid for.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -14,15 +14,20 @@ from app.answers.extract import extract
 from app.evaluators.evaluation import Candidate
 from app.evaluators.panel import Panel, PanelEvaluation
 from app.gate.gate import Route
+from app.gate.stack import Stack
 from app.ledger.openings import Claim
-from app.providers.completion import FinishReason
-from app.search.search import Search
+from app.money import NanoUSD
+from app.providers.completion import FinishReason, Provider
 from app.search.selection import Scored, select
+from app.solve.agreement import leaders
 from app.solve.attempt import Attempts, Reply
+from app.solve.deliberation import Deliberation, round_of
+from app.solve.engine import Engine
 from app.solve.legacy import Legacy
 from app.solve.meter import Meter
 from app.solve.plan import Plan, Seat
 from app.solve.prompts import fresh
+from app.solve.recorded import recorded_score
 from app.solve.request import SolveRequest
 
 
@@ -46,6 +51,11 @@ class Answer:
         return self.answer is not None and self.reply.completion.finish_reason is FinishReason.STOP
 
     @property
+    def said(self) -> str | None:
+        """The answer in canonical spelling; None if it could not be read, or was cut short."""
+        return canonical(self.answer) if self.answer is not None and self.well_formed else None
+
+    @property
     def score(self) -> float | None:
         """In [0, 1]; None where nothing scored it."""
         return None if self.evaluation is None else self.evaluation.score
@@ -53,7 +63,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the gate decided, and why, in words a caller can read."""
+    """What the gate decided, and why, in words a caller can read.
+
+    The chances that the cheap answer and its best alternative are right, and what the arm taken is
+    expected to gain, are None where nothing was learned; `propensity` is how likely it was taken.
+    """
 
     route: Route
     reason: str
@@ -61,13 +75,18 @@ class Decision:
     gate_version: str | None = None
     opinion_bought: bool = False
     opinion_agrees: bool | None = None
+    p_single: float | None = None
+    p_alternative: float | None = None
+    gain: NanoUSD | None = None
+    propensity: float = 1.0
 
 
 @dataclass(slots=True)
 class Run:
     """One run of a solve. `chosen` is set where the route itself picks the answer.
 
-    `legacy` is what it took over from the solve that it resumes.
+    `legacy` is what it took over from the solve that it resumes; `providers` are asked for recorded
+    scores alone; `model` is the weights that the plan's gate names.
     """
 
     claim: Claim
@@ -80,11 +99,13 @@ class Run:
     answers: list[Answer] = field(default_factory=list[Answer])
     decision: Decision | None = None
     chosen: Answer | None = None
-    search: Search | None = None
+    search: Engine | None = None
     gate_ms: float | None = None
     search_ms: float | None = None
     is_cancelled: bool = False
     legacy: Legacy | None = None
+    providers: Mapping[str, Provider] = field(default_factory=dict[str, Provider])
+    model: Stack | None = None
     _time: asyncio.Timeout | None = field(default=None, init=False)
 
     @property
@@ -117,7 +138,7 @@ class Run:
 
     async def evaluate(self, reply: Reply) -> Answer:
         """Read the answer out of a reply and score it, if there is anything to score it with."""
-        return await evaluated(reply, self.request, self.panel)
+        return await evaluated(reply, self.request, self.panel, self.providers)
 
     def take_late(self) -> Sequence[Answer]:
         """Add the answers that were paid for as the time ended; there is none to score them."""
@@ -138,20 +159,38 @@ class Run:
         # An answer that was cut short is the last choice among its equals.
         answers = sorted(self.answers, key=lambda answer: not answer.well_formed)
         scored = [(answer, answer.score) for answer in answers if answer.score is not None]
+        if not scored and isinstance(self.search, Deliberation):
+            return voted(answers)
         if not scored:
             return next(iter(answers), None)
         candidates = [Scored(_meant(answer), score) for answer, score in scored]
-        # No evaluator that there is would score the same answer otherwise another time.
-        return scored[select(candidates, noisy=False)][0]
+        return scored[select(candidates, noisy=self.plan.score_noise > 0)][0]
 
 
-async def evaluated(reply: Reply, request: SolveRequest, panel: Panel | None) -> Answer:
+def voted(answers: Sequence[Answer]) -> Answer | None:
+    """What most answers of a deliberation's latest round say, of rounds with a readable answer."""
+    rounds: dict[int, list[Answer]] = {}
+    for answer in answers:
+        rounds.setdefault(round_of(answer.reply.op), []).append(answer)
+    for number in sorted(rounds, reverse=True):
+        if alike := leaders([answer.said for answer in rounds[number]]):
+            return rounds[number][alike[0]]
+    return next(iter(answers), None)
+
+
+async def evaluated(
+    reply: Reply,
+    request: SolveRequest,
+    panel: Panel | None,
+    providers: Mapping[str, Provider],
+) -> Answer:
     """The answer in a reply, scored if there is anything to score it with."""
     text = reply.completion.text
     answer = extract(text, request.extract)
     if panel is None:
         return Answer(reply, answer)
-    candidate = Candidate(request.problem, text, answer)
+    score = recorded_score(reply, request, providers)
+    candidate = Candidate(request.problem, text, answer, score)
     return Answer(reply, answer, await panel.evaluate(candidate))
 
 

@@ -1,7 +1,8 @@
 """What happens to a request and to its money. Read this first.
 
     admit    plan the worst case, hold the first amount, store what a run needs
-    run      gate: first answer, maybe a second opinion, decide; then one strong call or a search
+    run      gate: first answer, maybe a second opinion, decide; then one strong call or a search,
+             or, for who asks for it, a deliberation
     finish   post what was spent, free the rest, keep the answer
 
 Every call goes through `Attempts`: held, journalled, charged. However a run ends, the best answer
@@ -22,7 +23,9 @@ from structlog.contextvars import bind_contextvars
 from app.accounts import account_of
 from app.db.engine import DatabaseUnavailable, uninterrupted
 from app.gate.gate import Route
+from app.gate.stack import Stack
 from app.ids import SolveId, solve_id
+from app.learning.learner import Learner
 from app.ledger.endings import Ending
 from app.ledger.idempotency import IdempotencyKey
 from app.ledger.ledger import Ledger
@@ -35,13 +38,14 @@ from app.ledger.refusals import (
     LadderReached,
     LimitReached,
 )
-from app.search.search import Search
 from app.solve import outcome
 from app.solve import plan as planner
-from app.solve.attempt import FIRST, CallFailed, HandedOver
-from app.solve.decide import choose, decide
+from app.solve.attempt import FIRST, STRONG, CallFailed, HandedOver
+from app.solve.decide import choose, decide, forced_single
+from app.solve.engine import engine_for
 from app.solve.estimate import Estimate, estimate
 from app.solve.explore import Explorer
+from app.solve.gating import gated, teach
 from app.solve.legacy import Legacy, seated
 from app.solve.notify import notices
 from app.solve.outcome import Cause, conclude
@@ -53,15 +57,12 @@ from app.solve.request import Mode, SolveRequest, request_from, to_document
 from app.solve.resuming import stored_legacy
 from app.solve.run import Decision, Run
 from app.solve.running import Running
-from app.solve.start import Bench, Line, first_intent, meter_of, panel_of, start
+from app.solve.start import Bench, Line, first_intent, meter_of, refuse_unscorable, start
 from app.solve.tally import Tally
-from app.solve.tree import reopen, search_settings
+from app.solve.tree import reopen
 from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
 from app.tenants.policy import Policy, PolicyNotConfigured
-
-STRONG: Final = "strong"
-"""The op of the one call to the strong expert."""
 
 DAY_S: Final = 86_400.0
 
@@ -69,7 +70,10 @@ log = structlog.get_logger()
 
 
 class Solver:
-    """Carries out solves. `new_id` names them; given by who must know the names beforehand."""
+    """Carries out solves. `new_id` names them; given by who must know the names beforehand.
+
+    Without a `learner` the gate decides by its untrained rule.
+    """
 
     def __init__(
         self,
@@ -81,12 +85,14 @@ class Solver:
         tally: Tally,
         running: Running,
         owner: str,
+        learner: Learner | None = None,
         new_id: Callable[[], SolveId] = solve_id,
     ) -> None:
         self._ledger, self._records, self._tree_log = ledger, records, tree_log
         self._bench, self._tally = bench, tally
         self._running, self._owner = running, owner
-        self._new_id = new_id
+        self._learner, self._new_id = learner, new_id
+        self.providers = bench.providers
         self._start = partial(start, ledger=ledger, providers=bench.providers)
 
     async def solve(
@@ -172,8 +178,9 @@ class Solver:
 
     def check(self, tenant: Tenant, request: SolveRequest) -> None:
         """Refuse as `admit` does what no budget could help; nothing is held, and nothing waits."""
-        planner.make(request, self._policy(tenant), self._bench.experts)
-        panel_of(request)
+        policy = self._policy(tenant)
+        planner.make(request, policy, self._bench.experts)
+        refuse_unscorable(request, policy, self._bench)
 
     async def estimate(self, tenant: Tenant, request: SolveRequest) -> Estimate:
         """What the request would hold now and may cost; nothing is held, and nothing is called.
@@ -181,7 +188,7 @@ class Solver:
         Refuses as `admit` does, except that a budget without room is a part of the answer.
         """
         policy = self._policy(tenant)
-        panel_of(request)  # may refuse
+        refuse_unscorable(request, policy, self._bench)
         levels = await self._ledger.budgets(account_of(tenant, session=request.session))
         return estimate(request, policy, self._bench.experts, levels)
 
@@ -204,10 +211,17 @@ class Solver:
         past = past_of(plan, calls, texts)
         meter = meter_of(request, plan, hold=record.hold, spent=record.posted, past=past)
         legacy = await stored_legacy(self._records, record, texts)
-        run = self._start(claim, request, plan, meter=meter, past=past, legacy=legacy)
+        model = await self.model_of(plan)
+        run = self._start(claim, request, plan, meter=meter, past=past, legacy=legacy, model=model)
         run.started_at_s = record.created_at.timestamp()
         run.search = await reopen(self._tree_log, record, calls)
         return run
+
+    async def model_of(self, plan: Plan) -> Stack | None:
+        """The weights that a plan's gate decides by; None where it is not asked or it is lost."""
+        if plan.gate is None or self._learner is None:
+            return None
+        return await self._learner.fetch(plan.gate.version)
 
     async def run(self, run: Run) -> tuple[Solved, Mapping[str, str]]:
         """Answer, settle, and say how it ended.
@@ -247,6 +261,7 @@ class Solver:
         )
         await uninterrupted(self._ledger.finish(run.claim, ending, loose=run.attempts.loose))
         self._tally.solved(solved, tenant_id=run.claim.account.tenant_id)
+        teach(self._learner, run, solved)
         return solved, outcome.texts_told(run, texts)
 
     async def _until_it_ends(self, run: Run) -> Cause:
@@ -273,8 +288,8 @@ class Solver:
                 return outcome.DONE
             case Route.STRONG:
                 return await self.ask_strong(run)
-            case Route.SEARCH:
-                return await self._search(run)
+            case Route.SEARCH | Route.PARALLEL as route:
+                return await self._explore(run, route)
 
     async def route(self, run: Run) -> Route:
         """Let the gate decide, or the request; what was asked for that is among the answers."""
@@ -282,8 +297,11 @@ class Solver:
             case Mode.SEARCH:
                 why = "the request asks for a search" if run.legacy is None else run.legacy.because
                 run.decision = Decision(Route.SEARCH, "forced", [why])
+            case Mode.PARALLEL:
+                why = "the request asks for drafts and passes over them"
+                run.decision = Decision(Route.PARALLEL, "forced", [why])
             case Mode.SINGLE:
-                run.decision = _single(run.plan)
+                run.decision = forced_single(run.plan)
                 await run.ask(FIRST, run.plan.first)
             case Mode.AUTO:
                 started = time.perf_counter()
@@ -300,10 +318,9 @@ class Solver:
         run.chosen = choose(run, strong)
         return outcome.DONE
 
-    async def _search(self, run: Run) -> Cause:
+    async def _explore(self, run: Run, route: Route) -> Cause:
         started = time.perf_counter()
-        if run.search is None:
-            run.search = Search(search_settings(run.request, run.plan))
+        run.search = engine_for(route, run.request, run.plan, opened=run.search)
         explorer = Explorer(run, run.search, tree_log=self._tree_log)
         try:
             await explorer.take_up()
@@ -333,6 +350,7 @@ class Solver:
         queue: Queue | None = None,
     ) -> Run:
         plan = planner.make(request, policy, self._bench.experts, left=left)
+        plan = gated(self._learner, tenant, request, plan, policy)
         if ladder is not None:
             plan = replace(plan, ladder=str(ladder))
         legacy, search = (None, None) if legacy is None else seated(legacy, request, plan)
@@ -355,13 +373,14 @@ class Solver:
             idempotency=key,
             cost_center=tenant.cost_center,
             is_deep=request.mode is not Mode.SINGLE,
-            tokens_max=plan.first.tokens_max(fresh(request, plan.first.expert)),
+            tokens_max=plan.begins.tokens_max(fresh(request, plan.begins.expert)),
             inheritance=None if legacy is None else legacy.inheritance(),
             queue=queue,
         )
-        panel_of(request)  # may refuse, so before anything is held
+        refuse_unscorable(request, policy, self._bench)
         claim = await self._hold(opening, request, plan)
-        run = self._start(claim, request, plan, begun=opening.first, legacy=legacy)
+        model = await self.model_of(plan)
+        run = self._start(claim, request, plan, begun=opening.first, legacy=legacy, model=model)
         run.search = search
         return run
 
@@ -377,9 +396,3 @@ class Solver:
                     run = self._start(holding.result(), request, plan, begun=opening.first)
                     await self._finish(run, outcome.CANCELLED)
                 raise
-
-
-def _single(plan: Plan) -> Decision:
-    if plan.ladder is not None:
-        return Decision(Route.SINGLE, "budget_ladder", [plan.ladder])
-    return Decision(Route.SINGLE, "forced", ["the request asks for one call"])

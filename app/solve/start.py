@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.evaluators.panel import Panel
+from app.gate.stack import Stack
 from app.ids import BatchId, SolveId
 from app.ledger.journal import Intent
 from app.ledger.ledger import Ledger
@@ -13,12 +14,13 @@ from app.ledger.openings import Claim
 from app.ledger.price import Price
 from app.money import NanoUSD
 from app.providers.completion import Provider
-from app.solve.attempt import FIRST, Attempts, Past, intent_for
+from app.solve.attempt import FIRST, STRONG, Attempts, Past, intent_for
 from app.solve.legacy import Legacy
 from app.solve.meter import Meter
 from app.solve.past import tokens_of
-from app.solve.plan import Plan
+from app.solve.plan import DEEP, Plan, may_ask
 from app.solve.prompts import fresh
+from app.solve.recorded import refuse_unrecorded
 from app.solve.request import Mode, SolveRequest
 from app.solve.run import Run
 from app.tenants.policy import Expert, Policy
@@ -52,8 +54,12 @@ def start(
     past: Past | None = None,
     begun: Intent | None = None,
     legacy: Legacy | None = None,
+    model: Stack | None = None,
 ) -> Run:
-    """A run that has not begun; `meter` and `past` where it is one that goes on."""
+    """A run that has not begun; `meter` and `past` where it is one that goes on.
+
+    `model` are the weights that the plan's gate names, None where they are not to be had.
+    """
     meter = meter_of(request, plan, hold=plan.first_hold) if meter is None else meter
     attempts = Attempts(
         claim=claim,
@@ -70,7 +76,16 @@ def start(
     )
     started_at_s = time.time()
     return Run(
-        claim, request, plan, meter, attempts, panel_of(request), started_at_s, legacy=legacy
+        claim,
+        request,
+        plan,
+        meter,
+        attempts,
+        panel_of(request),
+        started_at_s,
+        legacy=legacy,
+        providers=providers,
+        model=model,
     )
 
 
@@ -90,17 +105,25 @@ def first_intent(
 
     So it may where the solve `runs_at_once`, in the turn in which it is admitted.
     """
-    if request.mode is Mode.SEARCH:
-        return None  # which expert it starts with, the search will say
+    if request.mode in DEEP:
+        return None  # which expert it starts with, the engine will say
     if not runs_at_once:
         return None  # left to another process before it was made, it would seem to have been
-    return intent_for(solve, FIRST, 1, plan.first, fresh(request, plan.first.expert))
+    op = STRONG if plan.begins_strong else FIRST
+    return intent_for(solve, op, 1, plan.begins, fresh(request, plan.begins.expert))
 
 
 def panel_of(request: SolveRequest) -> Panel | None:
     """What scores the answers, if anything; raises InvalidRequest where it cannot be built."""
     asked = request.panel
     return None if asked is None else Panel(asked.evaluators, asked.combine)
+
+
+def refuse_unscorable(request: SolveRequest, policy: Policy, bench: Bench) -> None:
+    """Raise InvalidRequest for a panel that cannot be built, or that cannot score these experts."""
+    panel_of(request)
+    experts = [bench.experts[name][0] for name in may_ask(request, policy) if name in bench.experts]
+    refuse_unrecorded(request, experts, bench.providers)
 
 
 def meter_of(

@@ -6,6 +6,7 @@ import structlog
 
 from app.ids import TenantId
 from app.solve.attempt import FIRST, CallLine
+from app.solve.deliberation import DRAFT, PASS
 from app.solve.report import DecisionFacts, EvaluationFacts, Solved
 from app.telemetry.metrics import (
     CALL_PHASES,
@@ -100,6 +101,9 @@ def phase_of(op: str) -> str:
         return "judge"
     if op.startswith("t") and op[1:].isdigit():
         return "search"
+    for mark in (DRAFT, PASS):
+        if op.startswith(mark):
+            return mark.removesuffix(".")
     return known({FIRST: "first", "gate.second": "opinion"}.get(op, op), CALL_PHASES)
 
 

@@ -8,19 +8,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.answers.extract import extract
+from app.gate.gate import Route
 from app.ids import SolveId
 from app.ledger.journal import text_name
 from app.ledger.postings import CallState
 from app.ledger.records import CallRecord, SolveRecord
 from app.money import NanoUSD
 from app.search.codec import decode
-from app.search.events import Abandoned, Adopted, Asked, Event, ExpertsSet, Told
-from app.search.search import Search, replay
-from app.search.settings import SearchSettings
+from app.search.events import Abandoned, Adopted, Asked, Event, ExpertsSet, Heard, Told
 from app.search.tree import ROOT
 from app.search.trial import Trial
+from app.solve.deliberation import Contribution, Deliberation
+from app.solve.engine import (
+    AnyNode,
+    Engine,
+    Settings,
+    ask_again,
+    engine_from,
+    nodes_of,
+    settings_of,
+)
 from app.solve.past import plan_from
-from app.solve.plan import Plan, expected_cost
 from app.solve.request import SolveRequest, request_from
 from app.store.treelog import TreeLog
 
@@ -29,16 +37,19 @@ from app.store.treelog import TreeLog
 class TreeNode:
     """An answered trial. `text` and `answer` are None once the texts were erased.
 
-    `propensity` and `widen` are those of the choice that led here; see `search.policy.Choice`.
+    `parents` are the nodes that it was made from, `parent` the first of the latest of them, and 0
+    without any. `score` is None where nothing scored it. `propensity` and `widen` are those of the
+    choice that led here; see `search.policy.Choice`.
     `inherited_from` is the earlier solve that paid for it, where the tree was taken over.
     """
 
     id: int
     parent: int
+    parents: tuple[int, ...]
     depth: int
     op: str
     expert: str
-    score: float
+    score: float | None
     cost: NanoUSD
     input_tokens: int | None
     output_tokens: int | None
@@ -54,28 +65,6 @@ async def read_log(tree_log: TreeLog, solve_id: SolveId, *, after: int = 0) -> l
     return [decode(record) for record in await tree_log.read(solve_id, after=after)]
 
 
-def search_settings(request: SolveRequest, plan: Plan, *, inherited: int = 0) -> SearchSettings:
-    """The engine's settings for a request and the experts that its plan seated.
-
-    `inherited` is the length of the log that the search goes on from.
-    """
-    options = request.search
-    return SearchSettings(
-        experts=tuple(seat.expert.name for seat in plan.searchers),
-        seed=request.seed,
-        algorithm=options.algorithm,
-        max_nodes=options.max_nodes,
-        max_depth=options.max_depth,
-        target_score=options.target_score,
-        patience=options.patience,
-        value=options.score_value or None,  # worth nothing is not weighed
-        expected_costs=tuple(
-            (seat.expert.name, expected_cost(request, seat)) for seat in plan.searchers
-        ),
-        inherited=inherited,
-    )
-
-
 def inherited_log(record: SolveRecord) -> list[Event]:
     """The log that the solve's search goes on from; empty where it began anew, or was erased."""
     if record.inherited is None:
@@ -83,19 +72,17 @@ def inherited_log(record: SolveRecord) -> list[Event]:
     return [decode(event) for event in record.inherited["log"]]
 
 
-def rebuild(
-    settings: SearchSettings, calls: Sequence[CallRecord], base: Sequence[Event] = ()
-) -> Search:
-    """The search, from the journal alone, and from the log that it went on from.
+def rebuild(settings: Settings, calls: Sequence[CallRecord], base: Sequence[Event] = ()) -> Engine:
+    """The engine, from the journal alone, and from the log that it went on from.
 
     The journal numbers every event but for asks whose call was never made (the budget refused it);
     the engine repeats those by itself, since it draws from nothing but seed and number.
     """
-    search = replay(settings, base)
+    search = engine_from(settings, base)
     # A trial that was taken over is asked for in the log and called for in this journal.
     events = [event for event in _events(calls) if event.seq > len(base)]
     for event in sorted(events, key=lambda event: event.seq):
-        while len(search.log) + 1 < event.seq and isinstance(search.ask(), Trial):
+        while len(search.log) + 1 < event.seq and ask_again(search):
             pass
         search.apply(_placed(search, event))
     return search
@@ -103,8 +90,8 @@ def rebuild(
 
 async def reopen(
     tree_log: TreeLog, record: SolveRecord, calls: Sequence[CallRecord]
-) -> Search | None:
-    """The search of a solve as far as it has come; None where it has not begun.
+) -> Engine | None:
+    """The engine of a solve as far as it has come; None where it has not begun.
 
     The tree's log comes first, being ahead of the journal by what was told since the last call.
     Unless it is behind, for its store may forget, or tells what the journal does not know of.
@@ -113,29 +100,29 @@ async def reopen(
         return None
     base = inherited_log(record)
     request, plan = request_from(record.request), plan_from(record.plan)
-    settings = search_settings(request, plan, inherited=len(base))
     log = await read_log(tree_log, record.id)
+    settings = settings_of(request, plan, calls, log, route=_route(record), inherited=len(base))
     # One that is no longer was cut off as what was taken over was written to it.
     if (
         len(log) > len(base)
         and log[: len(base)] == list(base)
         and _is_journalled(log[len(base) :], calls)
     ):
-        return replay(settings, log)
+        return engine_from(settings, log)
     if base or any(call.told_seq or call.asked_seq for call in calls):
         return rebuild(settings, calls, base)
     return None
 
 
 def node_calls(
-    search: Search, calls: Sequence[CallRecord], inherited: Sequence[CallRecord] = ()
+    search: Engine, calls: Sequence[CallRecord], inherited: Sequence[CallRecord] = ()
 ) -> list[CallRecord]:
     """The call behind each node: for the first ones the `inherited`, then the solve's own."""
     by_ask = {call.ask: call for call in calls if call.state is CallState.OK and call.ask}
     given = [call for call in calls if call.state is CallState.OK and call.ask is None]
     # What was adopted is journalled with the next call; until then it is all that was given.
     sources = iter([call for call in given if call.told_seq] or given)
-    own = search.nodes[len(inherited) :]
+    own = nodes_of(search)[len(inherited) :]
     return [
         *inherited,
         *(next(sources) if node.trial_id is None else by_ask[node.trial_id] for node in own),
@@ -143,7 +130,7 @@ def node_calls(
 
 
 def nodes(
-    search: Search,
+    search: Engine,
     request: SolveRequest,
     calls: Sequence[CallRecord],
     texts: Mapping[str, str],
@@ -153,13 +140,14 @@ def nodes(
     """The nodes of a solve's tree, in order of telling; `calls` are those behind them."""
     choices = {event.trial.id: event for event in search.log if isinstance(event, Asked)}
     made: list[TreeNode] = []
-    for node, call in zip(search.nodes, calls, strict=True):
+    for node, call in zip(nodes_of(search), calls, strict=True):
         choice = None if node.trial_id is None else choices[node.trial_id]
         text = texts.get(text_name(call.op))
         made.append(
             TreeNode(
                 id=node.id,
                 parent=node.parent,
+                parents=_parents(node),
                 depth=node.depth,
                 op=call.op,
                 expert=node.expert,
@@ -177,6 +165,18 @@ def nodes(
     return made
 
 
+def _route(record: SolveRecord) -> Route | None:
+    """The route that an ended solve took, if it came to take one."""
+    decision = None if record.result is None else record.result.get("decision")
+    return None if decision is None else Route(decision["route"])
+
+
+def _parents(node: AnyNode) -> tuple[int, ...]:
+    if isinstance(node, Contribution) and node.reads:
+        return node.reads
+    return () if node.parent == ROOT else (node.parent,)
+
+
 def _is_journalled(log: Sequence[Event], calls: Sequence[CallRecord]) -> bool:
     """Whether the log has all that the journal has, and no answer that the journal has not.
 
@@ -185,7 +185,9 @@ def _is_journalled(log: Sequence[Event], calls: Sequence[CallRecord]) -> bool:
     named = {_name(event): event.seq for event in log}
     answered = {call.ask for call in calls if call.state is CallState.OK}
     return all(named.get(_name(event)) == event.seq for event in _events(calls)) and all(
-        event.trial_id in answered for event in log if isinstance(event, Told)
+        event.trial_id in answered
+        for event in log
+        if isinstance(event, Told | Heard) and event.trial_id is not None
     )
 
 
@@ -194,9 +196,9 @@ def _name(event: Event) -> tuple[str, int]:
     match event:
         case Asked(trial=trial):
             return "asked", trial.id
-        case Told(trial_id=trial_id) | Abandoned(trial_id=trial_id):
+        case Told(trial_id=trial_id) | Abandoned(trial_id=trial_id) | Heard(trial_id=int(trial_id)):
             return "told", trial_id
-        case Adopted(seq=seq) | ExpertsSet(seq=seq):
+        case Adopted(seq=seq) | ExpertsSet(seq=seq) | Heard(seq=seq):
             return "given", seq
 
 
@@ -215,19 +217,27 @@ def _events(calls: Sequence[CallRecord]) -> list[Event]:
     return events
 
 
-def _placed(search: Search, event: Event) -> Event:
-    # The journal knows a trial's parent; how deep that lies is the tree's to say.
+def _placed(search: Engine, event: Event) -> Event:
+    # The journal knows a trial's parent; how deep that lies is the tree's to say, and what else it
+    # reads the deliberation's.
     if not isinstance(event, Asked):
         return event
+    if isinstance(search, Deliberation):
+        due, asked = search.due(), event.trial
+        if due is None or (due.id, due.expert) != (asked.id, asked.expert):
+            return event  # and so refused
+        return replace(event, trial=due)
     parent = event.trial.parent
     depth = 1 if parent == ROOT else search.nodes[parent - 1].depth + 1
     return replace(event, trial=replace(event.trial, depth=depth))
 
 
 def _told(call: CallRecord, seq: int, cost: int) -> Event:
-    if call.score is None:
+    if call.abandoned is not None:
         assert call.ask is not None, "only a trial can be abandoned"
-        return Abandoned(seq, call.ask, cost, call.abandoned or "")
+        return Abandoned(seq, call.ask, cost, call.abandoned)
+    if call.score is None:
+        return Heard(seq, call.expert, cost, call.ask)
     if call.ask is None:
         return Adopted(seq, call.expert, call.score, cost)
     return Told(seq, call.ask, call.score, cost)

@@ -36,7 +36,7 @@ TENANTS_MAX: Final = 100
 
 TENANTS_ALL: Final = "*"
 
-ROUTES: Final = ("single", "strong", "search", NONE)
+ROUTES: Final = ("single", "strong", "search", "parallel", NONE)
 STATUSES: Final = ("completed", "incomplete", "failed", "cancelled")
 REASONS: Final = (
     "forced",
@@ -51,9 +51,13 @@ REASONS: Final = (
     "unchecked",
     "not_worth_it",
     "unconfirmed",
+    "expected_gain",
+    "locked",
+    "hopeless",
+    "cheap_hopeless",
     NONE,
 )
-CALL_PHASES: Final = ("first", "opinion", "strong", "search", "judge")
+CALL_PHASES: Final = ("first", "opinion", "strong", "search", "draft", "pass", "judge")
 """What a call was for."""
 
 CALL_STATES: Final = ("ok", "failed", "cancelled", "orphan")

@@ -56,7 +56,8 @@ class Policy:
 
     `value` is V, the price of a wrong answer. `auto_cap` and `search_cap` bound one solve when the
     request names no budget. `deadline_s` bounds a synchronous solve. `texts_days` is how long
-    what was asked and answered is kept.
+    what was asked and answered is kept; `pool_labels` says whether what is learned from the
+    tenant's solves counts for others, too.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Policy:
     deadline_s: float
     concurrency: int
     texts_days: int = 7
+    pool_labels: bool = True
 
     def allowed(self) -> frozenset[str]:
         """The experts a request of this policy may name."""

@@ -2,14 +2,20 @@
 
 import asyncio
 
+from sqlalchemy import select, update
+
 from app.accounts import Allowance, Scope, open_tenant, set_limits
+from app.db.clock import Ago
+from app.db.engine import WriteTx
 from app.ids import uuid7
 from app.ledger.periods import Period
 from app.ledger.quotas import Unit
+from app.ledger.tables import LimitWindow
 from app.money import from_usd
 from app.providers.completion import Completion, CompletionRequest
 from app.providers.scripted import reply
 from tests.gateway import Fathom, exact, fathom
+from tests.ledger.test_counts import widen
 
 ANSWER = reply("391", input_tokens=10, output_tokens=5)
 WRONG = reply("392", input_tokens=10, output_tokens=5)
@@ -73,12 +79,52 @@ async def test_request_whose_tokens_do_not_fit_is_sent_away(database_url: str) -
 
 
 async def test_search_ends_with_its_best_where_no_tokens_are_left(database_url: str) -> None:
-    """It was admitted; what it has paid for is returned."""
+    """And none will be in time: it was admitted, and what it has paid for is returned."""
     async with fathom(database_url, WRONG) as gateway:
         await limited(gateway, Unit.TOKENS, 4_000)
+        await widen(gateway.gateway.database)
         body = exact("391") | {"mode": "search", "search": {"concurrency": 1, "max_nodes": 9}}
         solved = await gateway.solved(body)
         assert solved["status"] == "incomplete"
         assert solved["incomplete_details"] == {"reason": "budget_exhausted"}
         assert solved["budget"]["limited_by"] == "tokens_per_minute"
         assert 1 <= len(gateway.ops()) < 9
+
+
+async def test_searches_of_a_minute_wait_for_the_next(database_url: str) -> None:
+    """All were admitted on the same tokens; none of them fails for what the others use."""
+    async with fathom(database_url, WRONG) as gateway:
+        await limited(gateway, Unit.TOKENS, 4_000)
+        await widen(gateway.gateway.database)
+        body = exact("391") | {"mode": "search", "search": {"concurrency": 2, "max_nodes": 2}}
+        await end_in(gateway, 3.0)
+        answers = await asyncio.gather(*(gateway.solved(body) for _ in range(3)))
+        assert {solved["stop_reason"] for solved in answers} == {"max_nodes"}
+        assert len(gateway.ops()) == 6
+        async with gateway.gateway.database.read() as tx:
+            windows = (await tx.execute(select(LimitWindow.used, LimitWindow.held))).all()
+        assert len(windows) >= 2
+        assert sum(used for used, _ in windows) == 6 * 15
+        assert sum(held for _, held in windows) == 0
+
+
+async def test_search_that_is_at_its_target_waits_for_no_minute(database_url: str) -> None:
+    """Nobody needs the answer of the call that waits."""
+    async with fathom(database_url, ANSWER) as gateway:
+        await limited(gateway, Unit.TOKENS, 1_500)
+        await widen(gateway.gateway.database)
+        await end_in(gateway, 40.0)
+        body = exact("391") | {"mode": "search", "search": {"concurrency": 2, "max_nodes": 9}}
+        async with asyncio.timeout(20.0):
+            solved = await gateway.solved(body)
+        assert (solved["status"], solved["stop_reason"]) == ("completed", "target_score")
+        assert len(gateway.ops()) == 1
+
+
+async def end_in(gateway: Fathom, seconds: float) -> None:
+    """Let every window end then."""
+
+    async def work(tx: WriteTx) -> None:
+        await tx.execute(update(LimitWindow).values(window_end=Ago(-seconds)))
+
+    await gateway.gateway.database.write(work)

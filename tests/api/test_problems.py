@@ -8,6 +8,7 @@ import app
 from app.api.problems import INTERNAL, PROBLEMS, problem_named, problem_of
 from app.cli import GatewayRefused, GatewayUnreachable
 from app.errors import GatewayError
+from app.evaluation.asking import ComparisonStopped
 from app.evaluation.recorded import ParquetMissing
 from app.evaluation.split import Leak
 from app.ledger.refusals import BudgetExceeded
@@ -16,7 +17,7 @@ from app.providers.completion import ProviderRefused, ProviderUnavailable
 from app.solve.attempt import CallFailed
 from tests.gateway import fathom, unexpected
 
-TERMINAL_ONLY = {GatewayRefused, GatewayUnreachable, Leak, ParquetMissing}
+TERMINAL_ONLY = {ComparisonStopped, GatewayRefused, GatewayUnreachable, Leak, ParquetMissing}
 """What only the command line says: never answered over HTTP."""
 
 MEMBERS = {"type", "title", "status", "detail", "instance", "code", "request_id", "retryable"}

@@ -210,3 +210,16 @@ async def test_search_stops_where_nothing_is_worth_its_price(sqlite_url: str) ->
         assert priced["stop_reason"] == "value_of_information"
         assert priced["status"] == "completed"
         assert priced["search"]["nodes"] < unpriced["search"]["nodes"]
+
+
+async def test_search_stops_where_passing_is_not_worth_another_call(sqlite_url: str) -> None:
+    """By the value of a wrong answer, where the request itself says what that is."""
+    script = by_op({"t*": reply("7")})
+    search = {"max_nodes": 64, "patience": 64}
+    async with fathom(sqlite_url, script) as running:
+        asked = {"mode": "search", "search": search} | exact("391")
+        dear = await running.solved(asked | {"gate": {"value_usd": "100"}})
+        assert dear["stop_reason"] == "max_nodes"
+        cheap = await running.solved(asked | {"gate": {"value_usd": "0.0001"}})
+        assert cheap["stop_reason"] == "value_of_information"
+        assert cheap["search"]["nodes"] < dear["search"]["nodes"]

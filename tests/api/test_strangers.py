@@ -61,6 +61,7 @@ ROUTES: Final[Mapping[tuple[str, str], Gives]] = {
     ("GET", "/v1/solves/{solve_id}/events"): Gives.NOT_FOUND,
     ("GET", "/v1/solves/{solve_id}/tree"): Gives.NOT_FOUND,
     ("POST", "/v1/solves/{solve_id}/cancel"): Gives.NOT_FOUND,
+    ("POST", "/v1/solves/{solve_id}/feedback"): Gives.NOT_FOUND,
     ("POST", "/v1/solves/{solve_id}/resume"): Gives.NOT_FOUND,
     ("GET", "/v1/solves/{solve_id}/receipt"): Gives.NOT_FOUND,
     ("POST", "/v1/batches"): Gives.OWN,
@@ -91,11 +92,13 @@ SPENDS: Final = {"/v1/solve", "/v1/solves/{solve_id}/resume", "/v1/batches"}
 FREE: Final = {
     "/v1/solve/estimate",
     "/v1/solves/{solve_id}/cancel",
+    "/v1/solves/{solve_id}/feedback",
     "/v1/batches/{batch_id}/cancel",
 }
 """What is posted there costs nothing, whoever posts it."""
 
 BODIES: Final[Mapping[str, Json]] = {
+    "/v1/solves/{solve_id}/feedback": {"correct": True},
     "/v1/solves/{solve_id}/resume": {"budget": {"max_cost_usd": "0.1"}},
 }
 """What is posted to a route; an empty object where nothing else is said."""

@@ -18,6 +18,7 @@ KINDS: Final[Sequence[Json]] = (
     {"mode": "auto"} | EXACT | SMALL,
     {"mode": "search"} | EXACT | SMALL,
     {"mode": "search", "background": True} | EXACT | SMALL,
+    {"mode": "parallel", "background": True, "parallel": {"k": 4, "passes": 1}} | SMALL,
 )
 TRIES_MAX: Final = 8
 

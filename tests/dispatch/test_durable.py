@@ -31,7 +31,7 @@ from tests.solve.detached import ENDED_S, replica
 
 pytest.importorskip("dbos")
 
-from app.dispatch.workflows import SCHEMA, WAITING, libpq_url
+from app.dispatch.workflows import SCHEMA, WAITING, Workflows, libpq_url
 
 ASKED = SolveRequest(
     turns=(Turn("user", "What is 17 * 23?"),), seed=1, mode=Mode.SINGLE, background=True
@@ -106,6 +106,25 @@ async def test_any_replica_runs_what_another_has_accepted(url: str) -> None:
     async with replica(url, reply("391"), dispatch="dbos") as (second, provider):
         await _finished_once(second, provider, waits)
         await _until(second, waits, "SUCCESS")
+
+
+async def test_workflow_that_is_over_is_deleted_some_day(url: str) -> None:
+    """Not before, and never one that is still to be run."""
+    async with busy(url) as (first, tenant):
+        done = await _put(first, tenant)
+    workflows = Workflows(url)
+    async with replica(url, reply("391"), dispatch="dbos") as (second, provider):
+        await _finished_once(second, provider, done)
+        await _until(second, done, "SUCCESS")
+    async with busy(url) as (first, tenant):
+        waits = await _put(first, tenant)
+        await workflows.forget(older_s=3_600.0)
+        assert await _status(first, done) == "SUCCESS"
+        await workflows.forget(older_s=0.0)
+        assert (await _status(first, done), await _status(first, waits)) == (None, "ENQUEUED")
+    workflows.close()
+    async with replica(url, reply("391"), dispatch="dbos") as (second, _):
+        assert await _ended(second, waits) == "completed"
 
 
 async def test_refused_solve_is_not_in_the_queue(url: str) -> None:

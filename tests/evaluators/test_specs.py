@@ -17,6 +17,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "numeric": {"expected": "0.50"},
     "choice": {"expected": "B"},
     "json_schema": {"schema": {"type": "object"}},
+    "recorded": {},
 }
 
 
@@ -64,6 +65,7 @@ def test_a_stored_spec_comes_back_as_it_was(kind: str) -> None:
         ("numeric", {"config": {"expected": "1", "abs_tol": "-1"}}),
         ("choice", {"config": {"expected": "BB"}}),
         ("json_schema", {"config": {"schema": True}}),
+        ("recorded", {"config": {"model": "m"}}),
     ],
 )
 def test_malformed_specs_are_refused(kind: str, changes: dict[str, object]) -> None:

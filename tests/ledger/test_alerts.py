@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -212,6 +213,23 @@ async def test_a_project_and_a_key_have_alerts_of_their_own(database: Database) 
     await tell(database)
     ((_, body),) = await told(database)
     assert f"key {payer.key_id} of acme has spent $1.00" in json.loads(body)["text"]
+
+
+async def test_an_alert_of_sessions_says_which(database: Database) -> None:
+    """They share one rule, and so one name for people."""
+    payer = await tenant(database)
+    each = Allowance(LIMIT, Period.TOTAL)
+    await set_budget(database, tenant="acme", scope=Scope.SESSION, name=None, allowance=each)
+    await make_webhook_secret(database, tenant="acme")
+    await watch(database, Threshold(50, Channel.WEBHOOK, HOOK), scope=Scope.SESSION)
+    await watch(database, SLACK, scope=Scope.SESSION)
+    await spend(database, replace(payer, session="order-66"), 90)
+    await tell(database)
+    bodies = [json.loads(body) for _, body in await told(database)]
+    (hook,) = [body["data"] for body in bodies if "data" in body]
+    assert (hook["scope"], hook["session"]) == ("session", "order-66")
+    (slack,) = [body["text"] for body in bodies if "text" in body]
+    assert "session of acme (order-66) has spent $0.90" in slack
 
 
 async def test_an_alert_that_was_taken_away_is_not_told(database: Database) -> None:

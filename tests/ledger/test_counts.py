@@ -4,10 +4,10 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from app.accounts import Allowance, Scope, open_tenant, set_limits
-from app.db.clock import Ago
+from app.db.clock import Ago, Clock
 from app.db.engine import Database, WriteTx
 from app.errors import InvalidRequest
 from app.ids import solve_id, uuid7
@@ -24,6 +24,7 @@ from app.ledger.refusals import BudgetExceeded, RateLimited
 from app.ledger.tables import LimitRule, LimitWindow
 from tests.backends import opened
 from tests.ledger.books import (
+    answered,
     assert_books_hold,
     ending,
     failed,
@@ -51,17 +52,29 @@ async def limit(database: Database, name: str, **most: int | None) -> None:
     await set_limits(database, tenant=name, scope=Scope.TENANT, name=None, limits=limits)
 
 
-async def widen(database: Database) -> None:
-    """Open windows that no test outlives."""
+async def end_the_minute(database: Database) -> None:
+    """Let every window end now."""
 
     async def work(tx: WriteTx) -> None:
-        without = LimitRule.id.not_in(select(LimitWindow.rule_id))
+        await tx.execute(update(LimitWindow).values(window_end=Ago(0.0)))
+
+    await database.write(work)
+
+
+async def widen(database: Database, *, again: bool = False) -> None:
+    """Open windows that no test outlives, perhaps after others that have ended."""
+
+    async def work(tx: WriteTx) -> None:
+        there = select(LimitWindow.rule_id).where(LimitWindow.window_end > Clock())
+        without = LimitRule.id.not_in(there)
         rules = select(LimitRule.id, LimitRule.most).where(
             without, LimitRule.unit != "concurrent-requests"
         )
+        name = "again" if again else "wide"
         for rule_id, most in (await tx.execute(rules)).all():
-            made = insert(LimitWindow).values(id=f"{rule_id}:wide", rule_id=rule_id)
-            at = {"window_start": Ago(3_600.0), "window_end": Ago(-3_600.0)}
+            made = insert(LimitWindow).values(id=f"{rule_id}:{name}", rule_id=rule_id)
+            start = 0.0 if again else 3_600.0
+            at = {"window_start": Ago(start), "window_end": Ago(-3_600.0)}
             await tx.execute(made.values(lim=most, target=most, used=0, held=0, **at))
 
     await database.write(work)
@@ -205,14 +218,54 @@ async def test_minute_that_is_over_starts_anew(database: Database) -> None:
     ledger = Ledger(database)
     _, payer = await limited(database, requests=1)
     claim = await ledger.hold(opening(payer, 10))
-
-    async def end_the_minute(tx: WriteTx) -> None:
-        await tx.execute(update(LimitWindow).values(window_end=Ago(0.0)))
-
-    await database.write(end_the_minute)
+    await end_the_minute(database)
     await ledger.hold(opening(payer, 10))
     await ledger.finish(claim, ending())
     assert await counts(database) == {"requests": (1, 1)}
+    await assert_books_hold(database)
+
+
+async def test_call_counts_in_the_minute_in_which_it_is_begun(database: Database) -> None:
+    """Not in that of its solve: what is held there has no say any more, and is given back there."""
+    ledger = Ledger(database)
+    _, payer = await limited(database, tokens=100)
+    claim = await ledger.hold(opening(payer, 10))
+    for number in (1, 2):
+        made = replace(intent(claim, f"t{number}", max_cost=1), max_tokens=60)
+        await ledger.intend(claim, made, grow=nano(0))
+        beyond = replace(intent(claim, "t9", max_cost=1), max_tokens=60)
+        with pytest.raises(RateLimited) as refused:
+            await ledger.intend(claim, beyond, grow=nano(0))
+        assert refused.value.passes
+        used = replace(answered(1), input_tokens=7 * number, output_tokens=0)
+        await ledger.settle_call(claim, made, used)
+        await assert_books_hold(database)
+        if number == 1:
+            await end_the_minute(database)
+            await widen(database, again=True)
+    await ledger.finish(claim, ending())
+    async with database.read() as tx:
+        windows = (await tx.execute(select(LimitWindow.used, LimitWindow.held))).all()
+    assert sorted((used, held) for used, held in windows) == [(7, 0), (14, 0)]
+    await assert_books_hold(database)
+
+
+async def test_window_that_was_deleted_under_a_solve_is_not_missed(database: Database) -> None:
+    """It held nothing of it, and a day later it is gone: what is begun counts in that of now."""
+    ledger = Ledger(database)
+    _, payer = await limited(database, tokens=100)
+    claim = await ledger.hold(opening(payer, 10))
+
+    async def forget(tx: WriteTx) -> None:
+        await tx.execute(delete(LimitWindow))
+
+    await database.write(forget)
+    await widen(database)
+    made = replace(intent(claim, max_cost=1), max_tokens=60)
+    await ledger.intend(claim, made, grow=nano(0))
+    assert await counts(database) == {"tokens": (0, 60)}
+    await ledger.finish(claim, ending())
+    assert (await counts(database))["tokens"][1] == 0
     await assert_books_hold(database)
 
 

@@ -53,7 +53,7 @@ DECISIONS: Final[dict[str, str]] = {
         limit_rule.scope_id organisation.id outbox.id outbox.tenant_id price.version
         provider_report.id provider_report.sha256 replica.id solve.id solve.tenant_id
         solve.project_id solve.key_id solve.owner solve.budgets solve.resumed_from solve.replay_of
-        solve.org_id solve.limits statement.tenant_id tenant.id tenant.org_id
+        solve.org_id solve.limits call.limit_windows statement.tenant_id tenant.id tenant.org_id
         webhook_secret.tenant_id alert_rule.id alert_rule.rule_id api_key.id api_key.tenant_id
         api_key.sha256 api_key.project_id batch_line.batch_id batch_line.solve_id batch_line.owner
         budget.id budget.rule_id budget.tenant_id budget_raise.id budget_raise.rule_id call.id

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
@@ -184,6 +184,24 @@ async def test_of_imports_of_a_file_at_once_one_counts(database_url: str) -> Non
         done = await asyncio.gather(*(imported((one, other)[n % 2], rows) for n in range(4)))
         assert sorted(it.repeated for it in done) == [False, True, True, True]
         assert (await accounts(one))["platform_loss"] == 3 + 7
+        await assert_books_hold(one)
+
+
+async def test_of_reports_at_once_that_tell_the_same_charge_one_counts(database_url: str) -> None:
+    """The other finds it told, though it is in another file and no call of ours is behind it."""
+    async with opened(database_url) as one, opened(database_url) as other:
+        for number in range(8):
+            at = datetime.now(UTC) - timedelta(days=1, hours=number)
+            row = charge(70, at=at)
+            files = [b"one %d" % number, b"other %d" % number]
+            found = await asyncio.gather(
+                *(
+                    imported(each, [row], content=content)
+                    for each, content in zip((one, other), files, strict=True)
+                )
+            )
+            assert sorted(each.loss for each in found) == [0, 70]
+        assert await accounts(one) == {"platform_loss": 8 * 70, "provider": -8 * 70}
         await assert_books_hold(one)
 
 

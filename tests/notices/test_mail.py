@@ -1,17 +1,35 @@
 """E-mail is handed to the operator's server, once a notice, and never with a password in clear."""
 
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from app.notices.mail import Mailer, mail_server
 from app.notices.poster import NotDelivered
+from tests.backends import skip
 from tests.notices.mailbox import Mailbox, mailbox
 
 SENDER = "fathom@gateway.example"
 
 
-def mailer(there: Mailbox, *, user: str = "") -> Mailer:
+def mailer(there: Mailbox, *, user: str = "", trusted: ssl.SSLContext | None = None) -> Mailer:
     """One that hands in at the mailbox."""
-    return Mailer(mail_server(f"smtp://{user}127.0.0.1:{there.port}", sender=SENDER))
+    server = mail_server(f"smtp://{user}127.0.0.1:{there.port}", sender=SENDER)
+    return Mailer(server, trusted=trusted)
+
+
+def certificate(folder: Path) -> Path:
+    """A certificate of 127.0.0.1 with its key, made here and believed nowhere."""
+    made = folder / "mailbox.pem"
+    command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
+    named = ["-subj", "/CN=mailbox", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(made), "-out", str(folder / "certificate.pem")]
+    subprocess.run(["openssl", *command.split(), *named, *files], check=True, capture_output=True)
+    made.write_text(made.read_text() + (folder / "certificate.pem").read_text())
+    return made
 
 
 async def send(sender: Mailer, subject: str = "spent", text: str = "80 % of $10") -> None:
@@ -47,6 +65,32 @@ async def test_a_password_is_not_said_without_tls() -> None:
         with pytest.raises(NotDelivered, match="SMTPNotSupportedError"):
             await send(mailer(there, user="fathom:secret@"))
         assert there.messages == []
+
+
+async def test_a_password_is_said_in_tls(tmp_path: Path) -> None:
+    """The session begins in clear, and goes on in TLS with a server that proves who it is."""
+    if shutil.which("openssl") is None:
+        skip("no openssl to make a certificate with")
+    pem = certificate(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pem)
+    async with mailbox(tls=tls) as there:
+        trusted = ssl.create_default_context(cafile=str(pem))
+        await send(mailer(there, user="fathom:secret@", trusted=trusted))
+        assert there.logins == [(b"\0fathom\0secret", True)]
+        assert len(there.messages) == 1
+
+
+async def test_a_server_that_cannot_prove_who_it_is_is_told_nothing(tmp_path: Path) -> None:
+    """Neither the password nor the message."""
+    if shutil.which("openssl") is None:
+        skip("no openssl to make a certificate with")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate(tmp_path))
+    async with mailbox(tls=tls) as there:
+        with pytest.raises(NotDelivered, match="SSLCertVerificationError"):
+            await send(mailer(there, user="fathom:secret@"))
+        assert (there.logins, there.messages) == ([], [])
 
 
 async def test_a_server_that_is_not_there_or_not_named_is_a_failure() -> None:

@@ -1,4 +1,5 @@
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ def test_lookup_ignores_white_space_and_nothing_else(tmp_path: Path) -> None:
     assert recordings.samples("Make 24 of it", "m") == ()
     assert recordings.models("make 24 of it") == ("m",)
     assert recordings.problems == ("make 24 of it",)
+
+
+@pytest.mark.parametrize(("written", "read"), [("0.25", 0.25), ("1", 1.0), ("null", None)])
+def test_score_of_a_sample_is_read_where_there_is_one(written: str, read: float | None) -> None:
+    """Without one it is None, and not zero."""
+    row = json.loads(LINE.replace("2}", f'2, "score": {written}}}'))
+    assert Recordings([row]).samples("p", "m") == (Sample("t", 1, 2, read),)
 
 
 def test_plain_and_gzipped_files_read_the_same(tmp_path: Path) -> None:
@@ -46,6 +54,15 @@ BAD_LINES = [
     ),
     pytest.param(
         LINE.replace("2}", "2.0}"), "samples.0.output_tokens: Input should be", id="not whole"
+    ),
+    pytest.param(
+        LINE.replace("2}", '2, "score": 1.1}'), "samples.0.score: Input should", id="too high"
+    ),
+    pytest.param(
+        LINE.replace("2}", '2, "score": NaN}'), "samples.0.score: Input should", id="no score"
+    ),
+    pytest.param(
+        LINE.replace("2}", '2, "score": true}'), "samples.0.score: Input should", id="a verdict"
     ),
     pytest.param(LINE.replace('"p"', '" first"'), "expected one row a problem", id="said twice"),
 ]

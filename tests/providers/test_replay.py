@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from app.providers.completion import (
     Completion,
     CompletionRequest,
+    Draft,
     FinishReason,
+    Message,
     Provider,
     ProviderRefused,
     ProviderUnavailable,
@@ -160,6 +162,36 @@ def test_answer_is_cut_to_the_tokens_allowed(tokens_max: int) -> None:
     assert (completion.finish_reason is FinishReason.LENGTH) == (tokens_max < 10)
 
 
+def _reading(*said: str | None) -> CompletionRequest:
+    """A call that has drafts to read, in messages of 400 bytes more than the problem."""
+    return replace(
+        REQUEST,
+        messages=[Message("user", REQUEST.problem + "." * 400)],
+        drafts=[Draft(f"draft {place}: {one}", one) for place, one in enumerate(said)],
+    )
+
+
+@given(said=st.lists(st.none() | st.sampled_from("abc"), min_size=1), op=st.text(max_size=8))
+def test_call_that_reads_drafts_chooses_what_most_of_them_say(
+    said: list[str | None], op: str
+) -> None:
+    """One of them word by word; an unreadable one only where all are."""
+    request = replace(_reading(*said), op=op)
+    text = complete(request).text
+    chosen = next(one for one in request.drafts if one.text == text)
+    readable = [one for one in said if one is not None]
+    assert (chosen.said is None) == (not readable)
+    assert readable.count(chosen.said or "") == max(map(readable.count, readable), default=0)
+
+
+def test_call_that_reads_drafts_costs_an_answer_and_the_reading() -> None:
+    """The tokens of the sample that it would have drawn, and four bytes a token of the rest."""
+    assert complete(_reading("a", "b")).usage == Usage(7 + 100, 10)
+    cut = complete(replace(_reading("a", "b"), max_output_tokens=3))
+    assert (cut.usage, cut.finish_reason) == (Usage(107, 3), FinishReason.STOP)
+    assert cut.text in {"draft 0: a", "draft 1: b"}
+
+
 @pytest.mark.parametrize(
     ("request_", "detail"),
     [
@@ -196,3 +228,54 @@ def test_call_slower_than_its_deadline_is_unavailable() -> None:
 def test_call_within_its_deadline_takes_its_latency() -> None:
     """A slow call gives the same answer as a fast one."""
     assert complete(REQUEST, latency_s=0.001) == complete(REQUEST)
+
+
+def _scored(*scores: float | None, text: str = "") -> Recordings:
+    """Two models' samples on one problem: so many of `m`, and one of `n` that says `other`."""
+    samples = [
+        {"text": text or f"{place}", "input_tokens": 1, "output_tokens": 9, "score": score}
+        for place, score in enumerate(scores)
+    ]
+    other = {"text": "other", "input_tokens": 1, "output_tokens": 9, "score": 0.5}
+    return Recordings(
+        [
+            {"problem": REQUEST.problem, "model": "m", "samples": samples},
+            {"problem": REQUEST.problem, "model": "n", "samples": [other]},
+        ]
+    )
+
+
+async def _score(recordings: Recordings, request: CompletionRequest, text: str | None) -> object:
+    """The answer's score, of whatever it was answered where no text is given."""
+    provider = ReplayProvider(recordings)
+    if text is None:
+        text = (await provider.complete(request, deadline_s=1)).text
+    return provider.score(
+        text, problem=request.problem, model=request.model, op=request.op, seed=request.seed
+    )
+
+
+@pytest.mark.parametrize("text", ["", "the same"])
+async def test_score_is_that_of_the_sample_that_was_drawn(text: str) -> None:
+    """Though others may say the same and be scored otherwise."""
+    recordings = _scored(0.0, 0.25, None, 1.0, text=text)
+    samples = recordings.samples(REQUEST.problem, "m")
+    for seed in range(32):
+        request = replace(REQUEST, seed=seed)
+        drawn = samples[int.from_bytes(draw(request)) % len(samples)]
+        assert await _score(recordings, request, None) == drawn.score
+
+
+async def test_score_of_a_chosen_draft_is_found_by_its_text() -> None:
+    """Whoever wrote it; unless nobody did, or not everybody was scored alike for it."""
+    recordings = _scored(0.25)
+    assert await _score(recordings, REQUEST, "other") == 0.5
+    assert await _score(recordings, REQUEST, "oth") is None
+    unlike = _scored(0.0, 1.0, text="the same")
+    assert await _score(unlike, replace(REQUEST, model="n"), "the same") is None
+
+
+async def test_score_of_an_answer_that_was_cut_short_is_unknown() -> None:
+    """Nobody has scored it."""
+    request = replace(REQUEST, model="n", max_output_tokens=3)
+    assert await _score(_scored(0.25), request, None) is None

@@ -100,6 +100,7 @@ settings = st.builds(
     target_score=st.sampled_from((None, 0.9, 1.0)),
     patience=st.sampled_from((None, 1, 4)),
     value=st.sampled_from((None, 1, 100)),
+    pass_value=st.sampled_from((None, 1, 100)),
     score_step=st.sampled_from((1e-3, 0.25)),
     score_noise=st.sampled_from((0.0, 0.1)),
     prune=st.booleans(),

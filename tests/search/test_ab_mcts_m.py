@@ -2,12 +2,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.search.ab_mcts_m import SATURATED, SATURATED_SIZE, Model
+from app.search.broods import Broods
 from app.search.mixed_model import MixedPrior
 from app.search.search import Search
 from app.search.settings import Algorithm, ExpertChoice, SearchSettings
 from app.search.tally import Census
+from app.search.tree import Node
 from tests.search.driving import asked
 
 EXPERTS = ("m0", "m1")
@@ -91,3 +95,19 @@ def test_expert_without_scores_is_tried() -> None:
         search.adopt("m0", 0.4, cost=0)
     assert {asked(search).expert for _ in range(100)} == set(EXPERTS)
     assert np.isfinite(model.group(Census())[0])
+
+
+@given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=40), seed=st.integers(0, 99))
+def test_what_a_model_remembers_changes_no_draw(scores: list[float], seed: int) -> None:
+    """Of broods that change and broods that do not: more of them than it keeps."""
+    model = Model(MixedPrior(), prune=True, joint=False)
+    broods = Broods(model.group, Census, by_expert=True)
+    parents = np.random.default_rng(seed).integers(0, np.arange(1, len(scores) + 1))
+    for place, (score, parent) in enumerate(zip(scores, parents.tolist(), strict=True), start=1):
+        broods.add(Node(place, parent, 1, EXPERTS[place % 2], score, 0, None))
+        for node in range(place):
+            for brood in broods.pools(node).values():
+                remembered = model.draw(broods, brood, np.random.default_rng(seed))
+                anew = Model(MixedPrior(), prune=True, joint=False)
+                drawn = anew.draw(broods, brood, np.random.default_rng(seed))
+                assert np.array_equal(remembered.ballots, drawn.ballots)

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.search.codec import decode, encode
-from app.search.events import Abandoned, Adopted, Asked, Event, ExpertsSet, Told, UnreadableLog
+from app.search.events import (
+    Abandoned,
+    Adopted,
+    Asked,
+    Event,
+    ExpertsSet,
+    Heard,
+    Told,
+    UnreadableLog,
+)
 from app.search.trial import Trial
 from tests.search.driving import scores
 
@@ -15,11 +24,16 @@ chances = st.none() | st.floats(0, 1, exclude_min=True)
 
 events = st.one_of(
     st.builds(
-        Asked, whole, st.builds(Trial, whole, whole, text, whole), chances, st.none() | scores
+        Asked,
+        whole,
+        st.builds(Trial, whole, whole, text, whole, st.lists(whole, max_size=3).map(tuple)),
+        chances,
+        st.none() | scores,
     ),
     st.builds(Told, whole, whole, scores, whole),
     st.builds(Abandoned, whole, whole, whole, text),
     st.builds(Adopted, whole, text, scores, whole),
+    st.builds(Heard, whole, text, whole, st.none() | whole),
     st.builds(ExpertsSet, whole, st.lists(text, max_size=3).map(tuple)),
 )
 

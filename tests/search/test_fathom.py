@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.search.events import Asked
 from app.search.fathom import VOTERS
+from app.search.prices import Scarcity
 from app.search.search import Search, replay
 from app.search.settings import Algorithm, SearchSettings
 from app.search.tree import ROOT
@@ -25,8 +26,12 @@ def search_of(
     max_nodes: int = 64,
     max_depth: int = 100,
     value: int | None = None,
+    pass_value: int | None = None,
+    budget: int | None = None,
+    patience: int | None = None,
     costs: tuple[tuple[str, int], ...] = (),
     noise: float = 0.0,
+    step: float = 1e-3,
 ) -> Search:
     """A search by `fathom` that nothing but its size or its value ends."""
     return Search(
@@ -36,10 +41,13 @@ def search_of(
             algorithm=Algorithm.FATHOM,
             max_nodes=max_nodes,
             max_depth=max_depth,
-            patience=None,
+            patience=patience,
             value=value,
+            pass_value=pass_value,
+            budget=budget,
             expected_costs=costs,
             score_noise=noise,
+            score_step=step,
         )
     )
 
@@ -250,3 +258,82 @@ def test_expert_that_joins_late_is_tried() -> None:
         search.tell(asked(search).id, 0.3, cost=1)
     search.set_experts(("a", "b"))
     assert "b" in {asked(search).expert for _ in range(20)}
+
+
+def test_answers_that_are_all_wrong_leave_the_other_expert_a_chance() -> None:
+    """Scores of 0 or 1: nothing but zeros does not show that nobody knows better."""
+    search = search_of("cheap", "dear", costs=(("cheap", 1), ("dear", 6)), step=1.0)
+    for _ in range(48):
+        trial = asked(search)
+        search.tell(trial.id, 0.0, cost=1 if trial.expert == "cheap" else 6)
+    assert sum(node.expert == "dear" for node in search.nodes) > 2
+
+
+@pytest.mark.parametrize("step", [1.0, 0.1, 1e-3])
+def test_search_for_a_pass_goes_on_as_long_as_one_is_worth_it(step: float) -> None:
+    """All answers are wrong. One of n + 2 may yet be right, which is worth ten calls, or ten dozen.
+
+    Nothing is worth a call where passing is worth less than one.
+    """
+    made: list[int] = []
+    for pass_value in (1, 10, 120, 10**6):
+        search = search_of("m0", pass_value=pass_value, max_nodes=200, step=step)
+        while isinstance(trial := search.ask(), Trial):
+            search.tell(trial.id, 0.0, cost=1)
+        goes_on = pass_value == 10**6
+        assert trial == Stop(StopReason.MAX_NODES if goes_on else StopReason.VALUE)
+        made.append(len(search.nodes))
+    assert made[0] <= 3
+    assert 6 <= made[1] <= 14
+    assert 80 <= made[2] <= 140
+    assert made[3] == 200
+
+
+def test_pass_that_is_near_is_worth_more_than_one_that_is_far() -> None:
+    """Refining has gained by tenths: one more to go keeps a search that four to go would end."""
+
+    def calls(target: float) -> int:
+        settings = SearchSettings(
+            experts=("m0",), seed=1, algorithm=Algorithm.FATHOM, max_nodes=200, max_depth=100,
+            patience=None, target_score=target, pass_value=8, score_step=0.1,
+        )  # fmt: skip
+        search = Search(settings)
+        for score in [0.2, 0.3, 0.4, 0.5, 0.6, *[0.6] * 195]:
+            trial = search.ask()
+            if not isinstance(trial, Trial):
+                assert trial == Stop(StopReason.VALUE)
+                break
+            search.tell(trial.id, score if trial.parent else 0.2, cost=1)
+        return len(search.nodes)
+
+    assert calls(1.0) < calls(0.7)
+
+
+def share_of_dear(budget: int | None) -> float:
+    """How often a call goes to an expert that is twenty times as dear, while all are wrong."""
+    dear = calls = 0
+    for seed in range(20):
+        costs = (("cheap", 100), ("dear", 2_000))
+        search = search_of("cheap", "dear", seed=seed, max_nodes=12, budget=budget, costs=costs)
+        while isinstance(trial := search.ask(), Trial):
+            search.tell(trial.id, 0.0, dict(costs)[trial.expert])
+            calls += 1
+            dear += trial.expert == "dear"
+    return dear / calls
+
+
+def test_node_costs_what_may_still_be_spent_on_it() -> None:
+    """With money for twelve dear calls nodes are scarce, with little of it money is."""
+    rich, poor, unknown = map(share_of_dear, (24_000, 1_200, None))
+    assert rich > 0.3
+    assert poor < 0.15
+    assert unknown < 0.1
+
+
+def test_price_of_a_node_is_what_is_left_of_both() -> None:
+    """Patience ends a search as its size does; a better answer gives it back."""
+    scarcity = Scarcity(budget=1_000, nodes_max=10, patience=5)
+    assert scarcity.node_price(0, in_flight=0) == 200
+    assert scarcity.node_price(400, in_flight=2) == 200
+    assert scarcity.node_price(2_000, in_flight=0) == 0
+    assert Scarcity(None, 10, 5).node_price(0, in_flight=0) == 0

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.search.growing import Floats
 from app.search.normal import cdf
-from app.search.worth import Draw, Ends, Standing, fresh_worth, refine_worth
+from app.search.worth import Draw, Ends, Passing, Standing, fresh_worth, refine_worth
 
 PRICE = np.array([[2.0, 1.0]])
 
@@ -75,3 +76,24 @@ def test_coarse_scores_hide_climbs_and_not_jumps() -> None:
     """With two scores above the record nothing is hoped for that was never seen."""
     standing = Standing(0.5, 0.5, 0.25)
     assert not standing.jumps(standing.levels).any()
+
+
+@given(tries=st.lists(st.integers(0, 50), min_size=1, max_size=4))
+def test_chance_that_the_next_passes_falls_with_every_try(tries: list[int]) -> None:
+    """One of n + 2 for an expert alone; whoever tried, it falls for all."""
+
+    def chances(counts: list[int]) -> Floats:
+        aim = Passing(1.0, 1.0, np.array(counts, dtype=np.float64))
+        return aim.hoped(np.zeros((1, len(counts), 1, 1)), drawn(0.0, 0.001))[0, :, 0, 0]
+
+    before, after = chances(tries), chances([tries[0] + 1, *tries[1:]])
+    assert ((after > 0) & (after < before) & (before <= 0.5)).all()
+    assert chances(tries[:1]) == pytest.approx(1 / (tries[0] + 2))
+
+
+def test_chance_to_pass_is_that_of_a_normal_answer_where_this_is_larger() -> None:
+    """Above the target less half a step."""
+    aim = Passing(0.5, 0.1, np.array([100.0]))
+    expected = 1 - cdf(np.array([(0.45 - 0.4) / 0.1]))
+    found = fresh_worth(drawn(0.4, 0.1), aim, PRICE, room=0)
+    assert found.item() == pytest.approx(expected.item() / 2)

@@ -11,7 +11,7 @@ from app.ledger.idempotency import IdempotencyKey
 from app.ledger.refusals import AlreadyAsked
 from app.search.settings import Algorithm
 from app.solve.report import Solved
-from app.solve.request import Limits, Mode, SearchOptions, SolveRequest, Turn
+from app.solve.request import Limits, Mode, ParallelOptions, SearchOptions, SolveRequest, Turn
 from app.tenants.directory import Tenant
 from tests.simulation.dialect import Store
 from tests.simulation.process import Process
@@ -62,7 +62,8 @@ class Clients:
 
     def _request(self, number: int) -> SolveRequest:
         draw = self._random
-        mode = draw.choices([Mode.SINGLE, Mode.AUTO, Mode.SEARCH], [3, 3, 4])[0]
+        modes = [Mode.SINGLE, Mode.AUTO, Mode.SEARCH, Mode.PARALLEL]
+        mode = draw.choices(modes, [3, 3, 4, 2])[0]
         return SolveRequest(
             turns=(),
             seed=number,
@@ -71,6 +72,9 @@ class Clients:
                 algorithm=draw.choice([Algorithm.AB_MCTS_A, Algorithm.FATHOM]),
                 max_nodes=draw.randint(4, 8),
                 concurrency=draw.choice([1, 2, 3]),
+            ),
+            parallel=ParallelOptions(
+                k=draw.randint(1, 4), passes=draw.randint(0, 2), adaptive=draw.random() < 0.5
             ),
             panel=PANEL if mode is Mode.SEARCH or draw.random() < 0.4 else None,
             limits=Limits(deadline_ms=draw.choice([None, 30_000])),

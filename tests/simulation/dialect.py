@@ -137,6 +137,10 @@ class Store:
         query = "SELECT id FROM solve WHERE completed_at IS NULL ORDER BY id"
         return [SolveId(row[0]) for row in self.raw.execute(query)]
 
+    def solves(self) -> list[tuple[str, str | None]]:
+        """Every solve, and when it ended."""
+        return self.raw.execute("SELECT id, completed_at FROM solve ORDER BY id").fetchall()
+
     def paid_for(self, call_id: str) -> NanoUSD:
         """What the tenant was charged for a call, however often."""
         query = "SELECT coalesce(sum(amount), 0) FROM entry WHERE call_id = ? AND kind = 'charge'"

@@ -109,6 +109,7 @@ class Process:
                 claims=FailedClaims(slot.database),
                 tally=Tally(yard.metrics),
             ),
+            turn=lambda claim: self._turns.turn(claim.account.tenant_id, waits_for_ever=True),
             drain=self._drain,
         )
         archive = Archive(records=records, tree_log=tree_log)
@@ -141,6 +142,7 @@ class Process:
             while self._handlers:
                 await asyncio.wait(self._handlers)
             await self.background.hand_over(within_s=self._world.lease_s)
+            await self._recovery.hand_over(within_s=self._world.lease_s)
         recovering.cancel()
         await asyncio.wait([recovering])
         with suppress(DatabaseUnavailable):

@@ -15,10 +15,11 @@ from app.db.engine import Database
 from app.ids import SolveId
 from app.ledger.invariants import check
 from app.solve.archive import Archive
+from app.solve.engine import nodes_of, settings_of
 from app.solve.past import plan_from
 from app.solve.report import Solved
 from app.solve.request import request_from
-from app.solve.tree import node_calls, nodes, rebuild, reopen, search_settings
+from app.solve.tree import node_calls, nodes, rebuild, reopen
 from app.store.treelog import TreeLog
 from app.tenants.directory import Tenant
 from tests.simulation.upstream import Charge
@@ -134,7 +135,7 @@ async def books_broken(database: Database) -> Sequence[str]:
 async def trees_broken(
     archive: Archive, tree_log: TreeLog, tenant: Tenant, solve_ids: Sequence[SolveId]
 ) -> Sequence[str]:
-    """A search reads the same from its log and from the journal, and its nodes were paid for."""
+    """A tree reads the same from its log and from the journal, and its nodes were paid for."""
     broken: list[str] = []
     for solve_id in solve_ids:
         found = await archive.find(tenant, solve_id)
@@ -147,12 +148,12 @@ async def trees_broken(
                 continue
             behind = node_calls(logged, found.calls)
             nodes(logged, request, behind, found.texts, of=found.record.id)
-            settings = search_settings(request, plan_from(found.record.plan))
+            settings = settings_of(request, plan_from(found.record.plan), found.calls)
             journalled = rebuild(settings, found.calls)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it
             broken.append(f"the tree of {solve_id}: {error!r}")
             continue
-        pairs = zip(logged.nodes, journalled.nodes, strict=False)
+        pairs = zip(nodes_of(logged), nodes_of(journalled), strict=False)
         if any(one != other for one, other in pairs):
             broken.append(f"the log of {solve_id} is not its journal")
     return broken

@@ -109,9 +109,8 @@ class Story:
         except TimeoutError:
             self.world.violated("clients that never hear")
         self.world.settle_down()
-        await self._all_ended()
-        if not self.world.violations:
-            await self._judge()
+        while await self._all_ended() and not await self._judged():
+            pass
 
     async def tear_down(self) -> None:
         """Throw away what is left of the tasks; nothing of them reaches the world any more."""
@@ -191,28 +190,34 @@ class Story:
         if not isinstance(error, GatewayError):
             self.world.failed(context["message"], error or RuntimeError())
 
-    async def _all_ended(self) -> None:
+    async def _all_ended(self) -> bool:
         give_up_s = self.loop.time() + 30 * LEASE_S
         while self.store.running():
             if self.loop.time() > give_up_s:
                 self.world.violated(f"never ended: {self.store.running()}")
-                return
+            if self.world.violations:
+                return False
             await asyncio.sleep(LEASE_S / 3)
+        return not self.world.violations
 
-    async def _judge(self) -> None:
+    async def _judged(self) -> bool:
+        """Try every rule; False where a process that was paused began a solve meanwhile."""
         slot, line = self._yard.slot(len(self._processes)), Line("auditor")
         slot.ports[0].belong(self.store, line)
         tree_log = TreeLog(slot.redis.belong(self.world, line))
         archive = Archive(records=Records(slot.database), tree_log=tree_log)
-        raw, results = self.store.raw, self._clients.results
-        for broken in (
+        raw, results, before = self.store.raw, self._clients.results, self.store.solves()
+        broken = [
             *await books_broken(slot.database),
-            *provider_broken(raw, self._upstream.charges),
-            *answers_broken(raw, results),
-            *keys_broken(raw),
             *await trees_broken(archive, tree_log, self._yard.tenant, self.store.searches()),
-        ):
-            self.world.violated(broken)
+        ]
+        if self.store.solves() != before:
+            return False
+        broken += provider_broken(raw, self._upstream.charges)
+        broken += [*answers_broken(raw, results), *keys_broken(raw)]
+        for rule in broken:
+            self.world.violated(rule)
+        return True
 
 
 def simulate(yard: Yard, seed: int, *, mutant: Mutant = NONE, trace: Trace | None = None) -> Report:

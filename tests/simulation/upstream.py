@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Final
 
 from app.ledger.price import Price
 from app.money import NanoUSD
@@ -15,6 +16,9 @@ from app.providers.completion import (
     Usage,
 )
 from tests.simulation.world import Fault, Line, Verdict, World
+
+INPUT_TOKENS: Final = 25
+"""Fewer than the bytes of any prompt here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,9 @@ class Upstream:
             raise ProviderUnavailable("slow down", may_have_worked=False)
         if kind < 0.05:
             raise ProviderRefused("HTTP 400", may_have_worked=False)
-        usage = Usage(int(draw() * 40), int(draw() * 300))
+        # No more than the worst case: who charges beyond it and keeps silent is found out by his
+        # own report alone.
+        usage = Usage(int(draw() * INPUT_TOKENS), int(draw() * 300))
         silent = 0.08 < kind < 0.12
         if not silent and draw() < 0.04:  # more than it was told to write
             usage = Usage(usage.input_tokens, request.max_output_tokens * 3)

@@ -74,10 +74,17 @@ async def replica(
     redis_url: str | None = None,
     drain: Drain | None = None,
     dispatch: Dispatch = "inline",
+    solves_max: int = 256,
 ) -> AsyncGenerator[tuple[Gateway, ScriptedProvider]]:
     """One of several gateways of a database."""
     provider = ScriptedProvider(script)
-    settings = Settings(database_url=url, redis_url=redis_url, lease_s=lease_s, dispatch=dispatch)
+    settings = Settings(
+        database_url=url,
+        redis_url=redis_url,
+        lease_s=lease_s,
+        dispatch=dispatch,
+        solves_max=solves_max,
+    )
     async with open_gateway(
         settings, scripted_config(), providers={"scripted": provider}, drain=drain
     ) as gateway:

@@ -12,9 +12,19 @@ from app.gate.gate import SecondOpinion
 from app.ledger.price import Price
 from app.ledger.refusals import BudgetExceeded
 from app.money import NanoUSD, from_usd
+from app.solve.engine import search_settings
+from app.solve.past import plan_from
 from app.solve.plan import OUTPUT_TOKENS_MIN, ExpertNotAllowed, Plan, make, may_buy_opinion
 from app.solve.prompts import fresh
-from app.solve.request import GateOptions, Limits, Mode, SearchOptions, SolveRequest, Turn
+from app.solve.request import (
+    GateOptions,
+    Limits,
+    Mode,
+    SearchOptions,
+    SolveRequest,
+    Turn,
+    to_document,
+)
 from app.tenants.policy import Expert, Policy
 
 POLICY = Policy(
@@ -175,6 +185,31 @@ def test_defaults_are_the_policys() -> None:
     assert [seat.expert.name for seat in plan.searchers] == ["cheap", "strong"]
     assert (plan.cap, plan.value) == (POLICY.auto_cap, POLICY.value)
     assert (plan.width, plan.deadline_s) == (POLICY.concurrency, POLICY.deadline_s)
+
+
+def test_search_is_told_how_its_scores_come() -> None:
+    """By the evaluators; and again the same by the plan that was stored, whatever they say then."""
+    two = PanelSpec(evaluators=(EXACT.evaluators[0], FORM.evaluators[0]))
+    for panel, step in ((EXACT, 1.0), (two, 0.5)):
+        request = replace(SEARCHED, panel=panel)
+        plan = make(request, POLICY, even_bench())
+        stored = plan_from(to_document(plan))
+        assert search_settings(request, stored) == search_settings(request, plan)
+        assert search_settings(request, stored).score_step == step
+        assert search_settings(request, stored).score_noise == 0.0
+
+
+SINCE = {"score_step", "score_noise", "pass_value"}
+"""Fields that plans did not always have."""
+
+
+def test_plan_from_before_steps_were_stored_goes_on_as_it_began() -> None:
+    """With the step that every search had."""
+    document = to_document(make(SEARCHED, POLICY, even_bench()))
+    before = {name: part for name, part in document.items() if name not in SINCE}
+    assert len(before) == len(document) - len(SINCE)
+    settings = search_settings(SEARCHED, plan_from(before))
+    assert (settings.score_step, settings.score_noise, settings.pass_value) == (1e-3, 0.0, None)
 
 
 def test_explicit_search_has_the_larger_cap() -> None:

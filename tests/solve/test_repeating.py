@@ -17,9 +17,10 @@ from app.providers.completion import CompletionRequest, ProviderUnavailable
 from app.providers.scripted import Answer, ScriptedProvider, reply
 from app.search.search import Search, replay
 from app.settings import Settings
+from app.solve.engine import search_settings
 from app.solve.past import plan_from
 from app.solve.request import request_from
-from app.solve.tree import read_log, rebuild, search_settings
+from app.solve.tree import read_log, rebuild
 from app.store.treelog import TreeLog
 from app.wiring import open_gateway, open_redis
 from tests.backends import skip
@@ -104,6 +105,7 @@ async def test_tree_of_four_workers_is_what_its_log_and_its_journal_each_give(
     async with open_redis(redis_url) as redis:
         replayed = replay(settings, await read_log(TreeLog(redis), SolveId(solve["id"])))
     rebuilt = rebuild(settings, found.calls)
+    assert isinstance(rebuilt, Search)
     assert _shape(replayed) == _shape(rebuilt)
     assert replayed.log == rebuilt.log
     assert [(node.id, node.parent, node.score) for node in replayed.nodes] == [

@@ -20,8 +20,9 @@ from app.search.codec import encode
 from app.search.events import Asked
 from app.search.search import Search
 from app.solve import plan as planner
+from app.solve.engine import search_settings
 from app.solve.request import Mode, SolveRequest, Turn, to_document
-from app.solve.tree import reopen, search_settings
+from app.solve.tree import reopen
 from app.store.treelog import TreeLog
 from app.wiring import open_redis
 from tests.backends import opened

@@ -5,6 +5,7 @@ import itertools
 import pytest
 from structlog.testing import capture_logs
 
+from app.gate import learned
 from app.gate.gate import (
     Accept,
     BuyOpinion,
@@ -212,6 +213,7 @@ def test_labels_know_every_value_that_the_gateway_uses() -> None:
 def test_labels_know_every_reason_of_the_gate() -> None:
     """Each that the rule can give, over all that it can be shown."""
     given: set[str] = {"forced", "unconfirmed", NONE}  # those of the run, not of the rule
+    given |= set(learned.REASONS)
     shown = itertools.product(
         SecondOpinion, (True, False), (True, False), (0, 10**12), (None, 0.0, 1.0), range(3)
     )

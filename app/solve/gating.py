@@ -1,0 +1,63 @@
+"""What the learned gate's decision will rest on, found out when a solve is admitted.
+
+It is stored with the plan: a replay, and a process that takes the solve over, decide on the same,
+whatever has been learned meanwhile.
+"""
+
+import structlog
+
+from app.gate.category import category_of
+from app.gate.gate import SecondOpinion
+from app.gate.learned import Standing, opened
+from app.learning.learner import Learner
+from app.solve import plan as planner
+from app.solve.lessons import lesson_of
+from app.solve.plan import Plan
+from app.solve.report import Solved
+from app.solve.request import Mode, SolveRequest
+from app.solve.run import Run
+from app.solve.weighing import case_before, pair_of
+from app.tenants.directory import Tenant
+from app.tenants.policy import Policy
+
+CATEGORY = "category"
+"""The key of a request's metadata that names its category."""
+
+log = structlog.get_logger()
+
+
+def gated(
+    learner: Learner | None, tenant: Tenant, request: SolveRequest, plan: Plan, policy: Policy
+) -> Plan:
+    """The plan with its gate; as it is where that is not asked, has no weights, or fails."""
+    if learner is None or request.mode is not Mode.AUTO:
+        return plan
+    try:
+        category = category_of(request.metadata.get(CATEGORY), request.problem)
+        found = learner.standing(tenant.id, pair_of(plan), category, pooled=policy.pool_labels)
+        if found is None:
+            return plan
+        return planner.standing(plan, request, _opened(learner, request, plan, found))
+    except Exception:  # a gate that fails must not fail its request
+        log.exception("gate_failed", tenant_id=tenant.id)
+        return plan
+
+
+def teach(learner: Learner | None, run: Run, solved: Solved) -> None:
+    """What a solve that has ended teaches, where it teaches anything."""
+    if learner is None:
+        return
+    try:
+        lesson = lesson_of(run, solved)
+        if lesson is not None:
+            learner.learn(lesson)
+    except Exception:  # the answer is there, and paid for
+        log.exception("lesson_not_learned", solve_id=solved.id)
+
+
+def _opened(learner: Learner, request: SolveRequest, plan: Plan, found: Standing) -> Standing:
+    """Only where nothing else checks the answer: a verifier's refusal is worth its cheap call."""
+    wanted = request.gate.second_opinion is SecondOpinion.ALWAYS
+    if request.panel is not None or wanted or learner.current is None:
+        return found
+    return opened(learner.current, found, case_before(request, plan), seed=request.seed)

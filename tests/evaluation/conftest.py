@@ -1,0 +1,3 @@
+from tests.gateway import sqlite_url
+
+__all__ = ["sqlite_url"]
