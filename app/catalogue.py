@@ -181,6 +181,7 @@ def make_policy(name: str, config: PolicyConfig) -> Policy:
         concurrency=config.concurrency,
         texts_days=config.texts_days,
         pool_labels=config.pool_labels,
+        search_experts_max=config.search_experts_max,
     )
 
 

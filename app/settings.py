@@ -190,6 +190,7 @@ class PolicyConfig(_Section):
     weight: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     pool_labels: bool = True
     """Whether what the gate learns from this policy's tenants counts for other tenants, too."""
+    search_experts_max: Annotated[int, Field(ge=1, le=64)] | None = None
 
 
 class GateConfig(_Section):

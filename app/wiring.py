@@ -20,6 +20,7 @@ from app.db.probe import database_trouble, schema_trouble
 from app.dispatching import Parts, dispatching, make_turns, task_group
 from app.ids import uuid7
 from app.learning.learner import Learner
+from app.learning.scorecards import Scorecards
 from app.learning.training import Training
 from app.ledger.alerts import Alerts
 from app.ledger.books import Books
@@ -43,6 +44,7 @@ from app.solve.erasure import Erasure
 from app.solve.following import Following
 from app.solve.giving_up import GivingUp
 from app.solve.labelling import Labelling
+from app.solve.learned import Learned
 from app.solve.recover import Recovery
 from app.solve.replaying import Replaying
 from app.solve.resuming import Resuming
@@ -96,6 +98,8 @@ async def open_gateway(
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
         learning = _learning(make_learner(config, database, drain), settings, drain)
         learner = await stack.enter_async_context(learning)
+        scorecards = Scorecards(database, drain=drain)
+        await stack.enter_async_context(_scoring(scorecards))
         solver = Solver(
             ledger=ledger,
             records=records,
@@ -104,7 +108,7 @@ async def open_gateway(
             tally=Tally(metrics),
             running=running,
             owner=replica,
-            learner=learner,
+            learned=Learned(learner, scorecards),
         )
         archive, directory = Archive(records=records, tree_log=tree_log), Directory(database)
         turns = make_turns(settings, config, metrics, directory)
@@ -204,6 +208,19 @@ async def _learning(learner: Learner, settings: Settings, drain: Drain) -> Async
             tasks.create_task(Training(learner, drain=drain).run(stop, every_s=every_s))
         try:
             yield learner
+        finally:
+            stop.set()
+
+
+@asynccontextmanager
+async def _scoring(scorecards: Scorecards) -> AsyncGenerator[None]:
+    """Keep experts' scorecards while the block runs."""
+    await scorecards.begin()
+    stop = asyncio.Event()
+    async with task_group() as tasks:
+        tasks.create_task(scorecards.run(stop))
+        try:
+            yield
         finally:
             stop.set()
 

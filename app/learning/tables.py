@@ -1,4 +1,4 @@
-"""What the gate has decided and what came of it; and every version of its weights.
+"""What the gate has decided and what came of it, every version of its weights, and scorecards.
 
 A row has counts of a text and never the text, so it outlives the texts of its solve.
 """
@@ -6,7 +6,7 @@ A row has counts of a text and never the text, so it outlives the texts of its s
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, String
+from sqlalchemy import CheckConstraint, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Document
@@ -46,6 +46,28 @@ class GateExample(Base):
     search: Mapped[float | None]
     feedback: Mapped[float | None]
     labelled_at: Mapped[datetime]
+
+
+class ExpertScore(Base):
+    """How often an expert's fresh answers to a tenant's problems of a category were right.
+
+    `category` is empty where there is none; `expert` names its version, too, for a changed one is
+    another. `pooled` says whether the row counts for other tenants.
+    """
+
+    __tablename__ = "expert_score"
+    __table_args__ = (
+        CheckConstraint("answers > 0", name="answers"),
+        CheckConstraint('"right" BETWEEN 0 AND answers', name="right"),
+    )
+    tenant_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    category: Mapped[str] = mapped_column(String(64), primary_key=True)
+    expert: Mapped[str] = mapped_column(String(80), primary_key=True)
+    pooled: Mapped[bool] = mapped_column(primary_key=True)
+    answers: Mapped[int]
+    right: Mapped[float]
+    cost: Mapped[NanoUSD]
+    told_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class GateWeights(Base):

@@ -66,7 +66,8 @@ class Plan:
     `score_step` and `score_noise` are what a search is told of its scores, here lest one that goes
     on be told otherwise, and so is `pass_value`: V, where the request itself says what it is.
     `search_budget` is what the search may count on: the cap, and no more than an error costs.
-    `gate` is what the learned gate's decision rests on, None where it is not asked.
+    `gate` is what the learned gate's decision rests on, None where it is not asked; `pools_labels`
+    says whether what the solve teaches counts for other tenants, too.
     """
 
     first: Seat
@@ -86,6 +87,7 @@ class Plan:
     score_noise: float = 0.0
     pass_value: NanoUSD | None = None
     search_budget: NanoUSD | None = None
+    pools_labels: bool = True
     gate: Standing | None = None
 
     @property
@@ -153,6 +155,7 @@ def _within(
         score_noise=scale.noise,
         pass_value=request.gate.value,
         search_budget=NanoUSD(min(seats.cap, value)),
+        pools_labels=policy.pool_labels,
     )
     if request.mode in DEEP and not searchers:
         raise BudgetExceeded("request", seats.floor_cost(first.expert.name), seats.cap)
@@ -162,6 +165,13 @@ def _within(
 def standing(plan: Plan, request: SolveRequest, gate: Standing) -> Plan:
     """The plan of a solve that the learned gate decides, and what it then holds at first."""
     asked = replace(plan, gate=gate)
+    return replace(asked, first_hold=_first_hold(request, asked))
+
+
+def searching(plan: Plan, request: SolveRequest, names: Sequence[str]) -> Plan:
+    """The plan with these of its search experts alone, and what it then holds at first."""
+    chosen = tuple(seat for seat in plan.searchers if seat.expert.name in names)
+    asked = replace(plan, searchers=chosen)
     return replace(asked, first_hold=_first_hold(request, asked))
 
 

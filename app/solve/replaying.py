@@ -97,7 +97,7 @@ class Replaying:
         await self._ledger.refuse_repeat(tenant.id, key)
         record = await self._read(tenant, solve_id)
         account = Account(tenant.id, tenant.key_id, tenant.project_id)
-        model = await self._solver.model_of(record.plan)
+        model = await self._solver.learned.model_of(record.plan)
         run = _run(record, Claim(new_id(), account, token=1), self._ledger, model)
         run.providers = self._solver.providers  # for recorded scores; none of them is called
         try:

@@ -23,9 +23,7 @@ from structlog.contextvars import bind_contextvars
 from app.accounts import account_of
 from app.db.engine import DatabaseUnavailable, uninterrupted
 from app.gate.gate import Route
-from app.gate.stack import Stack
 from app.ids import SolveId, solve_id
-from app.learning.learner import Learner
 from app.ledger.endings import Ending
 from app.ledger.idempotency import IdempotencyKey
 from app.ledger.ledger import Ledger
@@ -45,7 +43,7 @@ from app.solve.decide import choose, decide, forced_single
 from app.solve.engine import engine_for
 from app.solve.estimate import Estimate, estimate
 from app.solve.explore import Explorer
-from app.solve.gating import gated, teach
+from app.solve.learned import NOTHING_LEARNED, Learned
 from app.solve.legacy import Legacy, seated
 from app.solve.notify import notices
 from app.solve.outcome import Cause, conclude
@@ -70,10 +68,7 @@ log = structlog.get_logger()
 
 
 class Solver:
-    """Carries out solves. `new_id` names them; given by who must know the names beforehand.
-
-    Without a `learner` the gate decides by its untrained rule.
-    """
+    """Carries out solves. `new_id` names them; given by who must know the names beforehand."""
 
     def __init__(
         self,
@@ -85,14 +80,14 @@ class Solver:
         tally: Tally,
         running: Running,
         owner: str,
-        learner: Learner | None = None,
+        learned: Learned = NOTHING_LEARNED,
         new_id: Callable[[], SolveId] = solve_id,
     ) -> None:
         self._ledger, self._records, self._tree_log = ledger, records, tree_log
         self._bench, self._tally = bench, tally
         self._running, self._owner = running, owner
-        self._learner, self._new_id = learner, new_id
-        self.providers = bench.providers
+        self._new_id = new_id
+        self.learned, self.providers = learned, bench.providers
         self._start = partial(start, ledger=ledger, providers=bench.providers)
 
     async def solve(
@@ -211,17 +206,11 @@ class Solver:
         past = past_of(plan, calls, texts)
         meter = meter_of(request, plan, hold=record.hold, spent=record.posted, past=past)
         legacy = await stored_legacy(self._records, record, texts)
-        model = await self.model_of(plan)
+        model = await self.learned.model_of(plan)
         run = self._start(claim, request, plan, meter=meter, past=past, legacy=legacy, model=model)
         run.started_at_s = record.created_at.timestamp()
         run.search = await reopen(self._tree_log, record, calls)
         return run
-
-    async def model_of(self, plan: Plan) -> Stack | None:
-        """The weights that a plan's gate decides by; None where it is not asked or it is lost."""
-        if plan.gate is None or self._learner is None:
-            return None
-        return await self._learner.fetch(plan.gate.version)
 
     async def run(self, run: Run) -> tuple[Solved, Mapping[str, str]]:
         """Answer, settle, and say how it ended.
@@ -261,7 +250,7 @@ class Solver:
         )
         await uninterrupted(self._ledger.finish(run.claim, ending, loose=run.attempts.loose))
         self._tally.solved(solved, tenant_id=run.claim.account.tenant_id)
-        teach(self._learner, run, solved)
+        self.learned.teach(run, solved)
         return solved, outcome.texts_told(run, texts)
 
     async def _until_it_ends(self, run: Run) -> Cause:
@@ -350,11 +339,11 @@ class Solver:
         queue: Queue | None = None,
     ) -> Run:
         plan = planner.make(request, policy, self._bench.experts, left=left)
-        plan = gated(self._learner, tenant, request, plan, policy)
+        made = self._new_id() if line is None else line.solve_id
+        plan = self.learned.plan(plan, tenant, request, policy, made, resumes=legacy is not None)
         if ladder is not None:
             plan = replace(plan, ladder=str(ladder))
         legacy, search = (None, None) if legacy is None else seated(legacy, request, plan)
-        made = self._new_id() if line is None else line.solve_id
         opening = Opening(
             solve_id=made,
             account=account_of(
@@ -379,7 +368,7 @@ class Solver:
         )
         refuse_unscorable(request, policy, self._bench)
         claim = await self._hold(opening, request, plan)
-        model = await self.model_of(plan)
+        model = await self.learned.model_of(plan)
         run = self._start(claim, request, plan, begun=opening.first, legacy=legacy, model=model)
         run.search = search
         return run

@@ -57,7 +57,8 @@ class Policy:
     `value` is V, the price of a wrong answer. `auto_cap` and `search_cap` bound one solve when the
     request names no budget. `deadline_s` bounds a synchronous solve. `texts_days` is how long
     what was asked and answered is kept; `pool_labels` says whether what is learned from the
-    tenant's solves counts for others, too.
+    tenant's solves counts for others, too. `search_experts_max` is how many of the search experts
+    enter a search, by what their scorecards say of its category; None: all of them.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Policy:
     concurrency: int
     texts_days: int = 7
     pool_labels: bool = True
+    search_experts_max: int | None = None
 
     def allowed(self) -> frozenset[str]:
         """The experts a request of this policy may name."""

@@ -1,0 +1,58 @@
+"""What earlier solves taught: asked when a solve is admitted, told when it has ended."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from app.gate.stack import Stack
+from app.ids import SolveId
+from app.learning.learner import Learner
+from app.learning.scorecards import Scorecards
+from app.solve.gating import gated, teach
+from app.solve.plan import Plan
+from app.solve.report import Solved
+from app.solve.request import SolveRequest
+from app.solve.routing import routed, score
+from app.solve.run import Run
+from app.tenants.directory import Tenant
+from app.tenants.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """The gate's labels and the experts' scorecards.
+
+    Without the former it decides by its untrained rule, without the latter every expert searches.
+    """
+
+    learner: Learner | None = None
+    scorecards: Scorecards | None = None
+
+    def plan(
+        self,
+        plan: Plan,
+        tenant: Tenant,
+        request: SolveRequest,
+        policy: Policy,
+        solve_id: SolveId,
+        *,
+        resumes: bool,
+    ) -> Plan:
+        """The plan with its gate and the experts of its search; those of one it `resumes` stay."""
+        plan = gated(self.learner, tenant, request, plan, policy)
+        if resumes:
+            return plan
+        return routed(self.scorecards, tenant, request, plan, policy, solve_id=solve_id)
+
+    async def model_of(self, plan: Plan) -> Stack | None:
+        """The weights that a plan's gate decides by; None where it is not asked or it is lost."""
+        if plan.gate is None or self.learner is None:
+            return None
+        return await self.learner.fetch(plan.gate.version)
+
+    def teach(self, run: Run, solved: Solved) -> None:
+        """Learn from a solve that has ended. What fails to be learned must not fail it."""
+        teach(self.learner, run, solved)
+        score(self.scorecards, run)
+
+
+NOTHING_LEARNED: Final = Learned()
