@@ -96,10 +96,8 @@ async def open_gateway(
         ledger, records, tree_log = Ledger(database), Records(database), TreeLog(redis)
         metrics, running, replica = make_metrics(settings, config), Running(), _replica()
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
-        learning = _learning(make_learner(config, database, drain), settings, drain)
-        learner = await stack.enter_async_context(learning)
-        scorecards = Scorecards(database, drain=drain)
-        await stack.enter_async_context(_scoring(scorecards))
+        learner = make_learner(config, database, drain)
+        learning = _learning(learner, Scorecards(database, drain=drain), settings, drain)
         solver = Solver(
             ledger=ledger,
             records=records,
@@ -108,7 +106,7 @@ async def open_gateway(
             tally=Tally(metrics),
             running=running,
             owner=replica,
-            learned=Learned(learner, scorecards),
+            learned=await stack.enter_async_context(learning),
         )
         archive, directory = Archive(records=records, tree_log=tree_log), Directory(database)
         turns = make_turns(settings, config, metrics, directory)
@@ -198,29 +196,20 @@ async def _recovering(parts: Parts, settings: Settings, metrics: Metrics) -> Asy
 
 
 @asynccontextmanager
-async def _learning(learner: Learner, settings: Settings, drain: Drain) -> AsyncGenerator[Learner]:
-    """Learn from labels while the block runs, and keep what was learned."""
+async def _learning(
+    learner: Learner, scorecards: Scorecards, settings: Settings, drain: Drain
+) -> AsyncGenerator[Learned]:
+    """Learn while the block runs, and keep what was learned."""
     await learner.begin()
+    await scorecards.begin()
     stop, every_s = asyncio.Event(), settings.gate_train_hours * HOUR_S
     async with task_group() as tasks:
         tasks.create_task(learner.run(stop))
+        tasks.create_task(scorecards.run(stop))
         if every_s:
             tasks.create_task(Training(learner, drain=drain).run(stop, every_s=every_s))
         try:
-            yield learner
-        finally:
-            stop.set()
-
-
-@asynccontextmanager
-async def _scoring(scorecards: Scorecards) -> AsyncGenerator[None]:
-    """Keep experts' scorecards while the block runs."""
-    await scorecards.begin()
-    stop = asyncio.Event()
-    async with task_group() as tasks:
-        tasks.create_task(scorecards.run(stop))
-        try:
-            yield
+            yield Learned(learner, scorecards)
         finally:
             stop.set()
 
