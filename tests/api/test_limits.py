@@ -93,11 +93,18 @@ async def test_search_ends_with_its_best_where_no_tokens_are_left(database_url: 
 
 async def test_searches_of_a_minute_wait_for_the_next(database_url: str) -> None:
     """All were admitted on the same tokens; none of them fails for what the others use."""
-    async with fathom(database_url, WRONG) as gateway:
+    over = asyncio.Event()
+
+    async def slow(_request: CompletionRequest) -> Completion:
+        await over.wait()  # so that none ends in time to make room for another in its minute
+        return WRONG
+
+    async with fathom(database_url, slow) as gateway:
         await limited(gateway, Unit.TOKENS, 4_000)
         await widen(gateway.gateway.database)
         body = exact("391") | {"mode": "search", "search": {"concurrency": 2, "max_nodes": 2}}
-        await end_in(gateway, 3.0)
+        await end_in(gateway, 5.0)
+        asyncio.get_running_loop().call_later(5.5, over.set)
         answers = await asyncio.gather(*(gateway.solved(body) for _ in range(3)))
         assert {solved["stop_reason"] for solved in answers} == {"max_nodes"}
         assert len(gateway.ops()) == 6

@@ -37,15 +37,20 @@ DECISIONS: Final[dict[str, str]] = {
         api_key.name api_key.cost_center solve.cost_center alert_rule.label
         alert_rule.destination alert.destination budget_raise.reason correction.reference
         correction.subject correction.reason provider_report.name call.expert call.provider
-        call.model price.provider price.model provider_report.provider
+        gate_example.pair expert_score.expert call.model price.provider price.model
+        provider_report.provider
         budget_rule.timezone webhook_secret.secret
     """,
-    "sums": "statement.document statement.month",
+    "sums": "statement.document statement.month gate_weights.document",
+    "counts of a text, and what its caller calls its category, deleted after thirteen months": """
+        gate_example.features gate_example.category expert_score.category
+    """,
     "one of our few words": """
         batch.completion_window batch.state budget_rule.scope budget_rule.period limit_rule.scope
         limit_rule.unit outbox.channel outbox.event outbox.state price.unit solve.state solve.route
         alert_rule.channel alert.channel batch_line.state batch_line.error_kind call.op call.state
-        call.finish_reason correction.kind entry.kind payload.name
+        call.finish_reason correction.kind entry.kind payload.name gate_example.route
+        gate_example.answered gate_example.source
     """,
     "an id, a hash or a list of ids": """
         batch.id batch.tenant_id batch.key_id batch.body_sha256 budget_rule.id
@@ -63,7 +68,8 @@ DECISIONS: Final[dict[str, str]] = {
         provider_report_line.report_id solve_input.solve_id alert.notice_id alert.budget_id
         correction.id correction.account correction.solve_id correction.call_id
         inherited_node.solve_id inherited_node.call_id entry.id entry.call_id entry.correction_id
-        entry.solve_id entry.account entry.price_version
+        entry.solve_id entry.account entry.price_version gate_example.solve_id
+        gate_example.tenant_id gate_example.version gate_weights.version expert_score.tenant_id
     """,
 }
 """What becomes of a text that a column may hold."""
