@@ -19,6 +19,7 @@ from tests.simulation.world import Fault, Line, Verdict, World
 
 INPUT_TOKENS: Final = 25
 """Fewer than the bytes of any prompt here."""
+OUTPUT_TOKENS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class Upstream:
             raise ProviderRefused("HTTP 400", may_have_worked=False)
         # No more than the worst case: who charges beyond it and keeps silent is found out by his
         # own report alone.
-        usage = Usage(int(draw() * INPUT_TOKENS), int(draw() * 300))
+        most = min(OUTPUT_TOKENS, request.max_output_tokens)
+        usage = Usage(int(draw() * INPUT_TOKENS), int(draw() * most))
         silent = 0.08 < kind < 0.12
         if not silent and draw() < 0.04:  # more than it was told to write
             usage = Usage(usage.input_tokens, request.max_output_tokens * 3)
