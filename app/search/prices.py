@@ -23,7 +23,8 @@ class Scarcity:
     A search that goes by money alone spends all its nodes on the cheapest expert, however often
     that one is wrong, and ends with most of its budget unspent. Both bounds together make a node
     worth what may still be spent on it: the multiplier of the bound on nodes, were each to get the
-    same. The less money is left, the more counts what a call costs; the fewer nodes, the less.
+    same. But most searches end before their nodes do, so that it counts only by the share that is
+    used up: the cheap are asked first, and the dear where they have been wrong.
     """
 
     budget: int | None
@@ -48,10 +49,11 @@ class Scarcity:
         """In units of cost, beside `spent` and that many trials; 0 where no budget is known."""
         if self.budget is None:
             return 0.0
-        left = self.nodes_max - self.nodes
-        if self.patience is not None:
-            left = min(left, self.patience - self.in_vain)
-        return max(0, self.budget - spent) / max(1, left - in_flight)
+        left, used = self.nodes_max - self.nodes, self.nodes
+        if self.patience is not None and self.patience - self.in_vain < left:
+            left, used = self.patience - self.in_vain, self.in_vain
+        left = max(1, left - in_flight)
+        return max(0, self.budget - spent) / left * used / (used + left)
 
 
 def prices(skills: Skills, experts: Sequence[str], expected: Mapping[str, int]) -> Floats:

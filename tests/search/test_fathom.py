@@ -12,7 +12,7 @@ from app.search.fathom import VOTERS
 from app.search.prices import Scarcity
 from app.search.search import Search, replay
 from app.search.settings import Algorithm, SearchSettings
-from app.search.tree import ROOT
+from app.search.tree import ROOT, Node
 from app.search.trial import Stop, StopReason, Trial
 from benchmarks.search.problems import PROBLEMS, Answer, Problem
 from tests.search.driving import asked
@@ -332,8 +332,13 @@ def test_node_costs_what_may_still_be_spent_on_it() -> None:
 
 def test_price_of_a_node_is_what_is_left_of_both() -> None:
     """Patience ends a search as its size does; a better answer gives it back."""
-    scarcity = Scarcity(budget=1_000, nodes_max=10, patience=5)
-    assert scarcity.node_price(0, in_flight=0) == 200
-    assert scarcity.node_price(400, in_flight=2) == 200
+    scarcity = Scarcity(budget=1_000, nodes_max=20, patience=5)
+    assert scarcity.node_price(0, in_flight=0) == 0
+    for node in range(1, 5):
+        scarcity.told(Node(node, ROOT, 1, "a", 0.5 if node == 1 else 0.0, 10, node))
+    assert scarcity.node_price(40, in_flight=0) == 960 / 2 * 3 / 5
+    assert scarcity.node_price(40, in_flight=1) == 960 / 1 * 3 / 4
     assert scarcity.node_price(2_000, in_flight=0) == 0
+    scarcity.told(Node(5, ROOT, 1, "a", 0.6, 10, 5))
+    assert scarcity.node_price(50, in_flight=0) == 0
     assert Scarcity(None, 10, 5).node_price(0, in_flight=0) == 0
