@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 ARGS ?=
 # Test processes: 0 runs the suite in one, as a debugger wants it.
-WORKERS ?= 2
+WORKERS ?= 3
 # Pyright's wrapper otherwise asks the network whether a newer one exists.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
