@@ -21,6 +21,8 @@ CATEGORY: Final = "category"
 SCOPES: Final = (TENANT, CATEGORY)
 """Whose audits a certificate rests on: the tenant's own, or those that its category pools."""
 
+STILL: Final = Cusum()
+
 
 @dataclass(frozen=True, slots=True)
 class Audit:
@@ -87,9 +89,9 @@ class Vigil:
     since_s: float | None = None
     told: int = 0
     agreed: int = 0
-    agreement: Cusum = Cusum()
-    calibration: Cusum = Cusum()
-    regret: Cusum = Cusum()
+    agreement: Cusum = STILL
+    calibration: Cusum = STILL
+    regret: Cusum = STILL
 
     def certified(self, scope: str, *, versions: str) -> Certified | None:
         """The certificate, where one stands for these very versions of the experts."""
@@ -137,7 +139,7 @@ class Vigil:
         failed = audit.is_regretted
         stands = self.certificate.certified is not None
         residual = failed - self.certificate.promise.epsilon
-        regret = self.regret.told(residual) if stands else Cusum()
+        regret = self.regret.told(residual) if stands else STILL
         calibration = self.calibration
         if audit.chance is not None:
             calibration = calibration.told(
