@@ -102,9 +102,8 @@ async def open_gateway(
         metrics, running, replica = make_metrics(settings, config), Running(), _replica()
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
         learner = make_learner(config, database, drain)
-        auditing = make_auditing(config, database, learner, metrics, drain)
-        learned = Learned(learner, Scorecards(database, drain=drain), auditing)
-        learning = _learning(learned, settings, drain)
+        learned = make_learned(config, database, learner, metrics, drain)
+        await stack.enter_async_context(_learning(learned, settings, drain))
         solver = Solver(
             ledger=ledger,
             records=records,
@@ -113,7 +112,7 @@ async def open_gateway(
             tally=Tally(metrics),
             running=running,
             owner=replica,
-            learned=await stack.enter_async_context(learning),
+            learned=learned,
         )
         archive, directory = Archive(records=records, tree_log=tree_log), Directory(database)
         turns = make_turns(settings, config, metrics, directory)
@@ -203,7 +202,7 @@ async def _recovering(parts: Parts, settings: Settings, metrics: Metrics) -> Asy
 
 
 @asynccontextmanager
-async def _learning(learned: Learned, settings: Settings, drain: Drain) -> AsyncGenerator[Learned]:
+async def _learning(learned: Learned, settings: Settings, drain: Drain) -> AsyncGenerator[None]:
     """Learn while the block runs, and keep what was learned."""
     learner, scorecards, auditing = learned.learner, learned.scorecards, learned.auditing
     assert learner is not None
@@ -220,7 +219,7 @@ async def _learning(learned: Learned, settings: Settings, drain: Drain) -> Async
         if every_s:
             tasks.create_task(Training(learner, drain=drain).run(stop, every_s=every_s))
         try:
-            yield learned
+            yield
         finally:
             stop.set()
 
@@ -273,19 +272,20 @@ def make_learner(config: GatewayConfig, database: Database, drain: Drain) -> Lea
     return Learner(database=database, document=document, chosen=chosen, drain=drain)
 
 
-def make_auditing(
+def make_learned(
     config: GatewayConfig, database: Database, learner: Learner, metrics: Metrics, drain: Drain
-) -> Auditing:
-    """Audits of what the gate accepts, for the promises that the policies ask for."""
+) -> Learned:
+    """What is learned here: labels, scores, and audits for the promises that policies ask for."""
     counted = AuditMetrics(metrics.registry, scopes=SCOPES)
     promises = {Promise(made.risk_epsilon, made.risk_delta) for made in config.policies.values()}
-    return Auditing(
+    auditing = Auditing(
         audits=Audits(database, promises=promises, metrics=counted, drain=drain),
         learner=learner,
         directory=Directory(database),
         payer=config.gate.audit_tenant,
         metrics=counted,
     )
+    return Learned(learner, Scorecards(database, drain=drain), auditing)
 
 
 async def make_bench(
