@@ -94,9 +94,9 @@ async def replayed(running: Fathom, solve: Json) -> Json:
     return decision
 
 
-async def test_accepted_answer_is_audited_on_the_operators_budget(sqlite_url: str) -> None:
+async def test_accepted_answer_is_audited_on_the_operators_budget(database_url: str) -> None:
     """In a solve of its own, by the strong expert, linked, and with no text that is kept."""
-    async with audited(sqlite_url) as running:
+    async with audited(database_url) as running:
         solve = await running.solved(SUMS)
         (row,) = await rows(running, count=1)
         assert row["solve_id"] == solve["id"]
@@ -151,14 +151,14 @@ async def test_operator_without_budget_audits_nothing(sqlite_url: str) -> None:
         assert len(running.provider.requests) == 1
 
 
-async def test_verified_audits_certify_and_a_shift_takes_it_away(sqlite_url: str) -> None:
+async def test_verified_audits_certify_and_a_shift_takes_it_away(database_url: str) -> None:
     """At the first look and not before; what was decided before is replayed as it was."""
     shifted = asyncio.Event()
 
     def script(request: CompletionRequest) -> Answer:
         return reply("7" if shifted.is_set() and request.model == "cheap" else "391")
 
-    async with audited(sqlite_url, script, risk_epsilon=0.3, risk_delta=0.3) as running:
+    async with audited(database_url, script, risk_epsilon=0.3, risk_delta=0.3) as running:
         solves: list[Json] = []
         for count in range(1, 15):
             solves.append(await running.solved(SUMS))
