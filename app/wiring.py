@@ -279,7 +279,13 @@ def make_learned(
     counted = AuditMetrics(metrics.registry, scopes=SCOPES)
     promises = {Promise(made.risk_epsilon, made.risk_delta) for made in config.policies.values()}
     auditing = Auditing(
-        audits=Audits(database, promises=promises, metrics=counted, drain=drain),
+        audits=Audits(
+            database,
+            promises=promises,
+            doubt=learner.doubt,
+            metrics=counted,
+            drain=drain,
+        ),
         learner=learner,
         directory=Directory(database),
         payer=config.gate.audit_tenant,

@@ -7,7 +7,7 @@ AUDITS_MAX the oldest no longer count, and looks are counted from those that do.
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -77,18 +77,22 @@ class AuditRow:
 
 
 class Audits:
-    """Certificates by tenant and category, for each of the `promises` that policies ask for."""
+    """Certificates by tenant and category, for each of the `promises` that policies ask for.
+
+    `doubt` is told the level and the time, in Unix seconds, of each level's last alarm.
+    """
 
     def __init__(
         self,
         database: Database,
         *,
         promises: Collection[Promise],
+        doubt: Callable[[Mapping[str, float]], None],
         metrics: AuditMetrics,
         drain: Drain,
     ) -> None:
         self._db, self._drain, self._metrics = database, drain, metrics
-        self._promises = frozenset(promises)
+        self._promises, self._doubt = frozenset(promises), doubt
         self._vigils: Mapping[tuple[Where, Promise], Vigil] = {}
         self._counted: Counter[Where] = Counter()
         self._news: tuple[int, int, datetime | None] | None = None
@@ -151,9 +155,14 @@ class Audits:
 
     def _stand(self) -> None:
         standing, alarms = Counter[str](), Counter[Where]()
+        last: dict[str, float] = {}
         for (where, _), vigil in self._vigils.items():
-            standing[where[0]] += vigil.certificate.certified is not None
+            scope, level = where
+            standing[scope] += vigil.certificate.certified is not None
             alarms[where] = max(alarms[where], vigil.alarms)
+            if vigil.since_s is not None:
+                last[level] = max(last.get(level, vigil.since_s), vigil.since_s)
+        self._doubt(last)
         self._metrics.stand(standing, alarms=alarms.total())
 
 
