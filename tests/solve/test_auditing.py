@@ -15,9 +15,19 @@ from app.ledger.periods import Period
 from app.ledger.tables import Solve
 from app.money import from_usd
 from app.providers.completion import CompletionRequest
-from app.providers.scripted import Answer, Script, reply
-from app.settings import GateConfig
-from tests.gateway import PLENTY, Fathom, Json, fathom, open_account, scripted_config, served
+from app.providers.scripted import Answer, Script, ScriptedProvider, reply
+from app.settings import GateConfig, Settings
+from app.wiring import open_gateway
+from tests.gateway import (
+    PLENTY,
+    Fathom,
+    Json,
+    assert_balanced,
+    fathom,
+    open_account,
+    scripted_config,
+    served,
+)
 
 PAYER: Final = "operator"
 UNCERTIFIED: Final = {"kind": "uncertified", "valid": False}
@@ -189,3 +199,33 @@ async def test_verified_audits_certify_and_a_shift_takes_it_away(database_url: s
         for solve in (solves[0], solves[-1], certified, falls):
             assert await replayed(running, solve) == solve["decision"]
         await rows(running, count=audits)
+
+
+async def test_audit_that_is_cut_short_by_the_end_is_settled(sqlite_url: str) -> None:
+    """The operator pays for no more than was asked, and nothing stays held."""
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def script(request: CompletionRequest) -> Answer:
+        if request.model == "strong":
+            asked.set()
+            await never.wait()
+        return reply("391")
+
+    config = scripted_config(value_usd="0", audit_share=1.0)
+    config = config.model_copy(update={"gate": GateConfig(audit_tenant=PAYER)})
+    async with open_gateway(
+        Settings(database_url=sqlite_url), config, providers={"scripted": ScriptedProvider(script)}
+    ) as gateway:
+        await open_tenant(gateway.database, name=PAYER, policy="default", allowance=PLENTY)
+        account = await open_account(gateway)
+        async with served(gateway, account.key) as (_, client):
+            body = {"input": "What is 17 * 23?", "seed": 1}
+            (await client.post("/v1/solve", json=body)).raise_for_status()
+            async with asyncio.timeout(DEADLINE_S):
+                await asked.wait()
+    async with open_gateway(
+        Settings(database_url=sqlite_url),
+        config,
+        providers={"scripted": ScriptedProvider(agreeing)},
+    ) as again:
+        await assert_balanced(again)
