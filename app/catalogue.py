@@ -182,6 +182,9 @@ def make_policy(name: str, config: PolicyConfig) -> Policy:
         texts_days=config.texts_days,
         pool_labels=config.pool_labels,
         search_experts_max=config.search_experts_max,
+        audit_share=config.audit_share,
+        risk_epsilon=config.risk_epsilon,
+        risk_delta=config.risk_delta,
     )
 
 

@@ -71,14 +71,21 @@ async def dispatching(parts: Parts, settings: Settings) -> AsyncGenerator[Dispat
         task_group() as tasks,
     ):
         batching = tasks.create_task(runner.run(hand_over_s=settings.lease_s))
+        auditing = tasks.create_task(_audit(solver))
         yield Dispatchers(
             inline=Inline(solver=solver, turns=turns, weights=weights),
             background=background,
             batches=Batches(book=book, lines=lines, runner=runner, running=parts.running),
         )
         batching.cancel()
+        auditing.cancel()
         parts.drain.begun = True  # or it would claim again what it hands over
         await background.hand_over(within_s=settings.lease_s)
+
+
+async def _audit(solver: Solver) -> None:
+    if solver.learned.auditing is not None:
+        await solver.learned.auditing.run(solver)
 
 
 @asynccontextmanager

@@ -191,6 +191,10 @@ class PolicyConfig(_Section):
     pool_labels: bool = True
     """Whether what the gate learns from this policy's tenants counts for other tenants, too."""
     search_experts_max: Annotated[int, Field(ge=1, le=64)] | None = None
+    audit_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Of accepted answers; 0 turns audits off. Of a new category's first 200, a half at least."""
+    risk_epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    risk_delta: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
 class GateConfig(_Section):
@@ -200,6 +204,8 @@ class GateConfig(_Section):
     """
 
     weights: str = "package:gate.json"
+    audit_tenant: str | None = None
+    """The name of the operator's tenant, which pays for audits; without one there are none."""
 
 
 class GatewayConfig(_Section):

@@ -18,7 +18,10 @@ from app.db import migrate
 from app.db.engine import Database, DatabaseUnavailable
 from app.db.probe import database_trouble, schema_trouble
 from app.dispatching import Parts, dispatching, make_turns, task_group
+from app.gate.audited import SCOPES
+from app.gate.certificate import Promise
 from app.ids import uuid7
+from app.learning.audits import Audits
 from app.learning.learner import Learner
 from app.learning.scorecards import Scorecards
 from app.learning.training import Training
@@ -39,6 +42,7 @@ from app.notices.poster import Poster
 from app.providers.completion import Provider
 from app.settings import BadConfiguration, GatewayConfig, Settings
 from app.solve.archive import Archive
+from app.solve.auditing import Auditing
 from app.solve.cancelling import Cancelling
 from app.solve.erasure import Erasure
 from app.solve.following import Following
@@ -55,6 +59,7 @@ from app.solve.tally import Tally
 from app.solve.watch import Watch
 from app.store.probe import redis_trouble
 from app.store.treelog import TreeLog
+from app.telemetry.auditing import AuditMetrics
 from app.telemetry.metrics import TENANTS_MAX, Metrics
 from app.telemetry.readiness import Drain, Readiness
 from app.tenants.directory import Directory
@@ -97,7 +102,8 @@ async def open_gateway(
         metrics, running, replica = make_metrics(settings, config), Running(), _replica()
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
         learner = make_learner(config, database, drain)
-        learning = _learning(learner, Scorecards(database, drain=drain), settings, drain)
+        learned = make_learned(config, database, learner, metrics, drain)
+        await stack.enter_async_context(_learning(learned, settings, drain))
         solver = Solver(
             ledger=ledger,
             records=records,
@@ -106,7 +112,7 @@ async def open_gateway(
             tally=Tally(metrics),
             running=running,
             owner=replica,
-            learned=await stack.enter_async_context(learning),
+            learned=learned,
         )
         archive, directory = Archive(records=records, tree_log=tree_log), Directory(database)
         turns = make_turns(settings, config, metrics, directory)
@@ -196,20 +202,24 @@ async def _recovering(parts: Parts, settings: Settings, metrics: Metrics) -> Asy
 
 
 @asynccontextmanager
-async def _learning(
-    learner: Learner, scorecards: Scorecards, settings: Settings, drain: Drain
-) -> AsyncGenerator[Learned]:
+async def _learning(learned: Learned, settings: Settings, drain: Drain) -> AsyncGenerator[None]:
     """Learn while the block runs, and keep what was learned."""
+    learner, scorecards, auditing = learned.learner, learned.scorecards, learned.auditing
+    assert learner is not None
+    assert scorecards is not None
+    assert auditing is not None
     await learner.begin()
     await scorecards.begin()
+    await auditing.audits.begin()
     stop, every_s = asyncio.Event(), settings.gate_train_hours * HOUR_S
     async with task_group() as tasks:
         tasks.create_task(learner.run(stop))
         tasks.create_task(scorecards.run(stop))
+        tasks.create_task(auditing.audits.run(stop))
         if every_s:
             tasks.create_task(Training(learner, drain=drain).run(stop, every_s=every_s))
         try:
-            yield Learned(learner, scorecards)
+            yield
         finally:
             stop.set()
 
@@ -260,6 +270,28 @@ def make_learner(config: GatewayConfig, database: Database, drain: Drain) -> Lea
     chosen = not config.gate.weights.startswith(PACKAGED)
     document = read_weights(config.gate)
     return Learner(database=database, document=document, chosen=chosen, drain=drain)
+
+
+def make_learned(
+    config: GatewayConfig, database: Database, learner: Learner, metrics: Metrics, drain: Drain
+) -> Learned:
+    """What is learned here: labels, scores, and audits for the promises that policies ask for."""
+    counted = AuditMetrics(metrics.registry, scopes=SCOPES)
+    promises = {Promise(made.risk_epsilon, made.risk_delta) for made in config.policies.values()}
+    auditing = Auditing(
+        audits=Audits(
+            database,
+            promises=promises,
+            doubt=learner.doubt,
+            metrics=counted,
+            drain=drain,
+        ),
+        learner=learner,
+        directory=Directory(database),
+        payer=config.gate.audit_tenant,
+        metrics=counted,
+    )
+    return Learned(learner, Scorecards(database, drain=drain), auditing)
 
 
 async def make_bench(

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from app import __version__
+from app.gate.audited import Certified
 from app.ledger.batches import BatchRecord
 from app.ledger.journal import text_name
 from app.ledger.records import CallRecord, SolveRecord
@@ -198,9 +199,22 @@ def _decision(made: DecisionFacts) -> dict[str, Any]:
         "expected_gain_usd": _optional(made.gain),
         "second_opinion": {"bought": made.opinion_bought, "agree": made.opinion_agrees},
         "top_reasons": list(made.because),
-        "certificate": None if made.gate_version is None else UNCERTIFIED,
+        "certificate": None if made.gate_version is None else _certificate(made.certificate),
         "gate_version": made.gate_version,
         "propensity": made.propensity,
+    }
+
+
+def _certificate(stands: Certified | None) -> Mapping[str, Any]:
+    if stands is None:
+        return UNCERTIFIED
+    return {
+        "kind": "regret",
+        "epsilon": stands.epsilon,
+        "delta": stands.delta,
+        "n": stands.audits,
+        "scope": stands.scope,
+        "valid": True,
     }
 
 

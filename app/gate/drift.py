@@ -1,7 +1,7 @@
 """Alarms when the world no longer is as the gate learned it: cumulative sums of residuals.
 
 Watched are agreement less its predicted chance, the Brier score less what calibration promises, and
-audited regret less epsilon. A change of the model's version is an alarm by itself.
+audited regret less epsilon (`audited.py`). A change of the model's version is an alarm by itself.
 """
 
 from dataclasses import dataclass
@@ -35,6 +35,11 @@ class Cusum:
     def alarms(self) -> bool:
         """Whether either sum has passed the limit; start anew after it was acted on."""
         return max(self.above, self.below) > self.limit
+
+    @property
+    def rises(self) -> bool:
+        """Whether the upper one has: where less than was expected is no cause for alarm."""
+        return self.above > self.limit
 
 
 def brier_residual(*, chance: float, right: bool) -> float:

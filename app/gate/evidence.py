@@ -44,6 +44,12 @@ class Evidence:
             return Evidence()  # and no rounding error is left
         return Evidence(self.labels - 1, self.right - label, self.expected - expected)
 
+    def joined(self, other: "Evidence") -> "Evidence":
+        """With the labels of another, too."""
+        return Evidence(
+            self.labels + other.labels, self.right + other.right, self.expected + other.expected
+        )
+
     def doubted(self) -> "Evidence":
         """After an alarm of drift: the same shares, from a quarter of the labels."""
         labels = self.labels // DISTRUST

@@ -14,6 +14,7 @@ from math import inf
 from random import Random
 from typing import Final
 
+from app.gate.audited import Certified
 from app.gate.gate import Accept, BuyOpinion, Escalate, Route, SecondOpinion
 from app.gate.heads import Chances, Outlook, gain
 from app.gate.reasons import spoken
@@ -57,7 +58,8 @@ class Standing:
     `offsets` is by how much labels have moved each head's log-odds; `labels` how many problems with
     both arms' outcomes those are, `own_labels` how many of them are this tenant's and category's.
     `propensity` is how likely the opening was; `pooled` says whether what the solve teaches also
-    counts for others. `searches` is how many searches' ends were labelled.
+    counts for others. `searches` is how many searches' ends were labelled. `certificate` is what
+    audits of accepted answers had shown by then; `audit_share` how likely this one's audit is.
     """
 
     version: str
@@ -69,6 +71,8 @@ class Standing:
     opening: Opening = Opening.CHEAP
     propensity: float = 1.0
     pooled: bool = True
+    certificate: Certified | None = None
+    audit_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, and_, bindparam, delete, or_, select
+from sqlalchemy import RowMapping, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.db.clock import Ago, Clock
 from app.db.engine import ReadTx, WriteTx
 from app.ids import SolveId, TenantId
 from app.learning.lesson import Lesson, stored
-from app.learning.tables import GateExample, GateWeights
+from app.learning.tables import GateAudit, GateExample, GateWeights
 
 KEPT_S: Final = 396 * 86_400.0
 """Thirteen months."""
@@ -44,6 +44,10 @@ async def tell(tx: WriteTx, tenant_id: TenantId, solve_id: SolveId, feedback: fl
     """What a caller says of a solve's answer, in place of what it said before."""
     row = {"solve_id": solve_id, "tenant_id": tenant_id, "feedback": feedback}
     await tx.execute(_TELL, [row])
+    # A later word takes the place of an earlier one, and its place in time.
+    audited = update(GateAudit).where(GateAudit.solve_id == solve_id)
+    since = func.coalesce(GateAudit.verified_at, Clock())
+    await tx.execute(audited.values(feedback=feedback, verified_at=since, told_at=Clock()))
 
 
 async def lesson_of(tx: ReadTx, solve_id: SolveId) -> Lesson | None:

@@ -64,6 +64,9 @@ class Learner:
             self._current = Stack.of(model_from(document))
             self._models[self._current.version] = self._current
         self._known: defaultdict[str, dict[str, Evidence]] = defaultdict(dict)
+        # Labels of before an alarm at their level, and when it was, in Unix seconds.
+        self._doubted: defaultdict[str, dict[str, Evidence]] = defaultdict(dict)
+        self._alarmed: Mapping[str, float] = {}
         self._told: OrderedDict[SolveId, tuple[Lesson, list[Told]]] = OrderedDict()
         self._unwritten: deque[Lesson] = deque(maxlen=LESSONS_MAX)
         self._read_to: datetime | None = None
@@ -111,7 +114,7 @@ class Learner:
         return Standing(
             version=self._current.version,
             category=category,
-            offsets=offsets(self._known, levels),
+            offsets=offsets({level: self._evidence(level) for level in levels}, levels),
             labels=max(self._labels(BOTH, level) for level in levels),
             own_labels=self._labels(BOTH, own),
             searches=max(self._labels(SEARCH, level) for level in levels),
@@ -124,6 +127,18 @@ class Learner:
             return
         self._unwritten.append(lesson)
         self._count(lesson)
+
+    def doubt(self, alarmed: Mapping[str, float]) -> None:
+        """Let labels of before an alarm weigh a quarter at its level; times are Unix seconds."""
+        if alarmed == self._alarmed:
+            return
+        changed = {level for level, _ in alarmed.items() ^ self._alarmed.items()}
+        again = [one for one in self._told.values() if not changed.isdisjoint(one[0].levels)]
+        for lesson, _ in again:
+            self._forget(lesson.solve_id)
+        self._alarmed = dict(alarmed)
+        for lesson, new in again:
+            self._add(lesson, new)
 
     async def tell(self, tenant_id: TenantId, solve_id: SolveId, feedback: float) -> None:
         """What a caller says of a solve's answer: written down, and counted here."""
@@ -190,7 +205,22 @@ class Learner:
                     raise
 
     def _labels(self, head: str, level: str) -> int:
-        return self._known.get(level, {}).get(head, NONE).labels
+        return self._evidence(level).get(head, NONE).labels
+
+    def _evidence(self, level: str) -> Mapping[str, Evidence]:
+        known, doubted = self._known.get(level, {}), self._doubted.get(level)
+        if doubted is None:
+            return known
+        return {
+            head: doubted.get(head, NONE).doubted().joined(known.get(head, NONE))
+            for head in doubted.keys() | known.keys()
+        }
+
+    def _ledger(self, lesson: Lesson, level: str) -> defaultdict[str, dict[str, Evidence]]:
+        alarm, at = self._alarmed.get(level), lesson.labelled_at
+        # One without a time was learned here just now.
+        is_old = alarm is not None and at is not None and at.timestamp() < alarm
+        return self._doubted if is_old else self._known
 
     @property
     def _version(self) -> str | None:
@@ -204,6 +234,7 @@ class Learner:
         self._current = model
         # What the new weights expected of each label is not what the old ones did.
         self._known.clear()
+        self._doubted.clear()
         self._told.clear()
         self._read_to = None
 
@@ -244,9 +275,12 @@ class Learner:
             log.exception("lesson_not_learned", solve_id=lesson.solve_id)
             return
         self._forget(lesson.solve_id)
+        self._add(lesson, new)
+
+    def _add(self, lesson: Lesson, new: list[Told]) -> None:
         self._told[lesson.solve_id] = lesson, new
         for level in lesson.levels:
-            heads = self._known[level]
+            heads = self._ledger(lesson, level)[level]
             for head, label, expected in new:
                 heads[head] = heads.get(head, NONE).told(label, expected)
         while len(self._told) > LESSONS_MAX:
@@ -258,8 +292,9 @@ class Learner:
             return
         lesson, old = before
         for level in lesson.levels:
-            heads = self._known[level]
+            ledger = self._ledger(lesson, level)
+            heads = ledger[level]
             for head, label, expected in old:
                 heads[head] = heads[head].untold(label, expected)
             if not any(one.labels for one in heads.values()):
-                del self._known[level]
+                del ledger[level]

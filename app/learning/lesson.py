@@ -1,7 +1,7 @@
 """What one solve teaches: which arms answered what, at what cost, and how right they were. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -20,6 +20,8 @@ ARMS: Final = (CHEAP, STRONG, SEARCH)
 
 VERIFIER: Final = "verifier"
 ESCALATED: Final = "escalated"
+AUDIT: Final = "audit"
+"""As escalated, but nobody needed the strong answer: it was asked to find out."""
 
 BOTH: Final = "both"
 """Counted like a head: problems of which both arms' outcomes are known."""
@@ -79,6 +81,20 @@ class Lesson:
         """Where its labels count: the pair's and its category's pools, and its tenant's own."""
         own = own_level(self.tenant_id, self.pair, self.category)
         return (*pools(self.pair, self.category), own) if self.pooled else (own,)
+
+
+def audited(lesson: Lesson, *, same: bool | None, alternative: float | None) -> Lesson:
+    """With what an audit of its accepted answer says: a verifier's word, or else a pair's.
+
+    `alternative` is how right a decisive evaluator found the strong answer, `same` whether it was
+    the accepted one.
+    """
+    if lesson.source == VERIFIER:
+        return replace(lesson, strong=alternative)
+    if same is None:
+        return lesson
+    cheap, strong = (1 - NOISE, 1 - NOISE) if same else (NOISE, None)
+    return replace(lesson, source=AUDIT, cheap=cheap, strong=strong)
 
 
 def pools(pair: str, category: str | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What the gate has decided and what came of it, every version of its weights, and scorecards.
+"""What the gate decided and what came of it, audits, versions of its weights, and scorecards.
 
 A row has counts of a text and never the text, so it outlives the texts of its solve.
 """
@@ -46,6 +46,37 @@ class GateExample(Base):
     search: Mapped[float | None]
     feedback: Mapped[float | None]
     labelled_at: Mapped[datetime]
+
+
+class GateAudit(Base):
+    """An accepted answer whose alternative was asked, too, on the operator's budget.
+
+    `audit_id` is the solve that asked it, of the operator's tenant; `versions` are those of the two
+    experts of `pair`, `propensity` how likely the audit was, `cost` what it came to. `same` says
+    whether both answered alike, `chance` what the gate gave the accepted one. `cheap` and
+    `alternative` are how right they were by a decisive evaluator, `feedback` by the caller, each in
+    [0, 1]; `verified_at` is when the first of these labels of the accepted answer came. Rows stay:
+    certificates are counted from them.
+    """
+
+    __tablename__ = "gate_audit"
+    solve_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    audit_id: Mapped[str] = mapped_column(String(40))
+    tenant_id: Mapped[str] = mapped_column(String(40), index=True)
+    pair: Mapped[str] = mapped_column(String(140))
+    category: Mapped[str | None] = mapped_column(String(64))
+    pooled: Mapped[bool]
+    versions: Mapped[str] = mapped_column(String(24))
+    propensity: Mapped[float]
+    cost: Mapped[NanoUSD]
+    same: Mapped[bool | None]
+    chance: Mapped[float | None]
+    cheap: Mapped[float | None]
+    alternative: Mapped[float | None]
+    feedback: Mapped[float | None]
+    audited_at: Mapped[datetime]
+    verified_at: Mapped[datetime | None]
+    told_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class ExpertScore(Base):

@@ -1,14 +1,20 @@
 """The gate's shell: buys the answers that the rule wants to see, and writes down its verdict."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 from app.answers.canonical import cluster, equal
 from app.gate.gate import Accept, BuyOpinion, Route
+from app.gate.learned import Standing
 from app.solve import weighing
 from app.solve.attempt import FIRST, CallFailed
 from app.solve.plan import Plan
 from app.solve.run import Answer, Decision, Run
 from app.solve.weighing import Said
+
+VERIFIED: Final = "verified"
+"""The reason where a decisive evaluator has found the answer right."""
 
 
 async def decide(run: Run) -> Route:
@@ -38,6 +44,16 @@ def forced_single(plan: Plan) -> Decision:
     if plan.ladder is not None:
         return Decision(Route.SINGLE, "budget_ladder", [plan.ladder])
     return Decision(Route.SINGLE, "forced", ["the request asks for one call"])
+
+
+def is_accepted(standing: Standing, made: Decision) -> bool:
+    """Whether the learned gate let the answer pass on its own judgement.
+
+    These answers are audited, and certificates are about them: not about one that an evaluator has
+    found right, which cannot be regretted, nor what the untrained rule decided.
+    """
+    learned = made.gate_version == standing.version
+    return learned and made.route is Route.SINGLE and made.reason != VERIFIED
 
 
 def choose(run: Run, strong: Answer) -> Answer:
@@ -99,4 +115,6 @@ def _record(
         gain=said.gain,
         propensity=1.0 if run.plan.gate is None else run.plan.gate.propensity,
     )
+    if run.plan.gate is not None and is_accepted(run.plan.gate, run.decision):
+        run.decision = replace(run.decision, certificate=run.plan.gate.certificate)
     return route

@@ -9,25 +9,29 @@ import structlog
 from app.gate.category import category_of
 from app.gate.gate import SecondOpinion
 from app.gate.learned import Standing, opened
+from app.learning.audits import Audits
 from app.learning.learner import Learner
 from app.solve import plan as planner
+from app.solve.auditing import Auditing, answered_for
 from app.solve.lessons import lesson_of
 from app.solve.plan import Plan
 from app.solve.report import Solved
-from app.solve.request import Mode, SolveRequest
+from app.solve.request import CATEGORY, Mode, SolveRequest
 from app.solve.run import Run
 from app.solve.weighing import case_before, pair_of
 from app.tenants.directory import Tenant
 from app.tenants.policy import Policy
 
-CATEGORY = "category"
-"""The key of a request's metadata that names its category."""
-
 log = structlog.get_logger()
 
 
-def gated(
-    learner: Learner | None, tenant: Tenant, request: SolveRequest, plan: Plan, policy: Policy
+def gated(  # noqa: PLR0917 - those of an admission
+    learner: Learner | None,
+    audits: Audits | None,
+    tenant: Tenant,
+    request: SolveRequest,
+    plan: Plan,
+    policy: Policy,
 ) -> Plan:
     """The plan with its gate; as it is where that is not asked, has no weights, or fails."""
     if learner is None or request.mode is not Mode.AUTO:
@@ -37,20 +41,26 @@ def gated(
         found = learner.standing(tenant.id, pair_of(plan), category, pooled=policy.pool_labels)
         if found is None:
             return plan
-        return planner.standing(plan, request, _opened(learner, request, plan, found))
+        found = _opened(learner, request, plan, found)
+        if audits is not None:
+            found = answered_for(audits, tenant, request, plan, policy, found)
+        return planner.standing(plan, request, found)
     except Exception:  # a gate that fails must not fail its request
         log.exception("gate_failed", tenant_id=tenant.id)
         return plan
 
 
-def teach(learner: Learner | None, run: Run, solved: Solved) -> None:
-    """What a solve that has ended teaches, where it teaches anything."""
+def teach(learner: Learner | None, auditing: Auditing | None, run: Run, solved: Solved) -> None:
+    """What a solve that has ended teaches, where it teaches anything; it may be audited, too."""
     if learner is None:
         return
     try:
         lesson = lesson_of(run, solved)
-        if lesson is not None:
-            learner.learn(lesson)
+        if lesson is None:
+            return
+        learner.learn(lesson)
+        if auditing is not None:
+            auditing.consider(run, lesson)
     except Exception:  # the answer is there, and paid for
         log.exception("lesson_not_learned", solve_id=solved.id)
 

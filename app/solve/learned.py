@@ -7,6 +7,7 @@ from app.gate.stack import Stack
 from app.ids import SolveId
 from app.learning.learner import Learner
 from app.learning.scorecards import Scorecards
+from app.solve.auditing import Auditing
 from app.solve.gating import gated, teach
 from app.solve.plan import Plan
 from app.solve.report import Solved
@@ -19,13 +20,15 @@ from app.tenants.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """The gate's labels and the experts' scorecards.
+    """The gate's labels, the experts' scorecards, and audits of what the gate accepts.
 
-    Without the former it decides by its untrained rule, without the latter every expert searches.
+    Without the first it decides by its untrained rule, without the second every expert searches,
+    and without the last nothing is certified.
     """
 
     learner: Learner | None = None
     scorecards: Scorecards | None = None
+    auditing: Auditing | None = None
 
     def plan(
         self,
@@ -38,7 +41,8 @@ class Learned:
         resumes: bool,
     ) -> Plan:
         """The plan with its gate and the experts of its search; those of one it `resumes` stay."""
-        plan = gated(self.learner, tenant, request, plan, policy)
+        audits = None if self.auditing is None else self.auditing.audits
+        plan = gated(self.learner, audits, tenant, request, plan, policy)
         if resumes:
             return plan
         return routed(self.scorecards, tenant, request, plan, policy, solve_id=solve_id)
@@ -51,7 +55,7 @@ class Learned:
 
     def teach(self, run: Run, solved: Solved) -> None:
         """Learn from a solve that has ended. What fails to be learned must not fail it."""
-        teach(self.learner, run, solved)
+        teach(self.learner, self.auditing, run, solved)
         score(self.scorecards, run)
 
 

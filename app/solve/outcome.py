@@ -195,6 +195,7 @@ def _decision(run: Run) -> DecisionFacts | None:
         p_alternative=made.p_alternative,
         gain=made.gain,
         propensity=made.propensity,
+        certificate=made.certificate,
     )
 
 

@@ -67,7 +67,8 @@ class Plan:
     on be told otherwise, and so is `pass_value`: V, where the request itself says what it is.
     `search_budget` is what the search may count on: the cap, and no more than an error costs.
     `gate` is what the learned gate's decision rests on, None where it is not asked; `pools_labels`
-    says whether what the solve teaches counts for other tenants, too.
+    says whether what the solve teaches counts for other tenants, too; `policy` is the name of the
+    policy that it was planned under.
     """
 
     first: Seat
@@ -89,6 +90,7 @@ class Plan:
     search_budget: NanoUSD | None = None
     pools_labels: bool = True
     gate: Standing | None = None
+    policy: str = ""
 
     @property
     def begins_strong(self) -> bool:
@@ -156,6 +158,7 @@ def _within(
         pass_value=request.gate.value,
         search_budget=NanoUSD(min(seats.cap, value)),
         pools_labels=policy.pool_labels,
+        policy=policy.name,
     )
     if request.mode in DEEP and not searchers:
         raise BudgetExceeded("request", seats.floor_cost(first.expert.name), seats.cap)

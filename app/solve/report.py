@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from app.errors import GatewayError
+from app.gate.audited import Certified
 from app.gate.gate import Route
 from app.ledger.refusals import BudgetExceeded, LadderReached, LimitReached, RateLimited
 from app.money import NanoUSD
@@ -60,6 +61,7 @@ class DecisionFacts:
     p_alternative: float | None = None
     gain: NanoUSD | None = None
     propensity: float = 1.0
+    certificate: Certified | None = None
 
 
 @dataclass(frozen=True, slots=True)

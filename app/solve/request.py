@@ -19,6 +19,9 @@ from app.search.settings import Algorithm
 
 OUTPUT_TOKENS_DEFAULT: Final = 4096
 
+CATEGORY: Final = "category"
+"""The key of a request's metadata that names its category."""
+
 
 class Mode(StrEnum):
     """Who decides how deep to think: the gate, or the caller."""

@@ -15,10 +15,9 @@ from app.search.tree import ROOT
 from app.solve import plan as planner
 from app.solve.attempt import FIRST, STRONG
 from app.solve.engine import nodes_of
-from app.solve.gating import CATEGORY
 from app.solve.lessons import SECOND
 from app.solve.plan import Plan, expected_cost
-from app.solve.request import Mode, SolveRequest
+from app.solve.request import CATEGORY, Mode, SolveRequest
 from app.solve.run import Answer, Run
 from app.tenants.directory import Tenant
 from app.tenants.policy import Expert, Policy

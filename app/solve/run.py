@@ -13,6 +13,7 @@ from app.answers.canonical import canonical
 from app.answers.extract import extract
 from app.evaluators.evaluation import Candidate
 from app.evaluators.panel import Panel, PanelEvaluation
+from app.gate.audited import Certified
 from app.gate.gate import Route
 from app.gate.stack import Stack
 from app.ledger.openings import Claim
@@ -67,6 +68,7 @@ class Decision:
 
     The chances that the cheap answer and its best alternative are right, and what the arm taken is
     expected to gain, are None where nothing was learned; `propensity` is how likely it was taken.
+    `certificate` is what stands for answers that are accepted as this one was.
     """
 
     route: Route
@@ -79,6 +81,7 @@ class Decision:
     p_alternative: float | None = None
     gain: NanoUSD | None = None
     propensity: float = 1.0
+    certificate: Certified | None = None
 
 
 @dataclass(slots=True)

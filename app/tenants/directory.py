@@ -41,7 +41,7 @@ class Unauthenticated(GatewayError):
         super().__init__("send a valid key in the header `Authorization: Bearer <key>`")
 
 
-_WHOSE_KEYS: Final = (
+_KEYS: Final = (
     select(
         KeyRow.id,
         KeyRow.sha256,
@@ -54,8 +54,10 @@ _WHOSE_KEYS: Final = (
     )
     .join(TenantRow, TenantRow.id == KeyRow.tenant_id)
     .outerjoin(ProjectRow, ProjectRow.id == KeyRow.project_id)
-    .where(KeyRow.id.in_(bindparam("keys", expanding=True)), KeyRow.revoked_at.is_(None))
+    .where(KeyRow.revoked_at.is_(None))
 )
+_WHOSE_KEYS: Final = _KEYS.where(KeyRow.id.in_(bindparam("keys", expanding=True)))
+_NAMED: Final = _KEYS.where(TenantRow.name == bindparam("name")).order_by(KeyRow.id).limit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,12 @@ class Directory:
         """The tenant of a key by its id, for what was begun with it; None once it is revoked."""
         found = await self._lookups.submit(key_id)
         return None if found is None else found.tenant
+
+    async def named(self, name: str) -> Tenant | None:
+        """The tenant of that name, by its oldest key; None where it has none, or is none."""
+        async with self._db.glance() as tx:
+            row = (await tx.execute(_NAMED, {"name": name})).first()
+        return None if row is None else _found(*row).tenant
 
     async def _look_up(self, key_ids: Sequence[KeyId]) -> Sequence["_Found | None"]:
         async with self._db.glance() as tx:

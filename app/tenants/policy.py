@@ -58,7 +58,9 @@ class Policy:
     request names no budget. `deadline_s` bounds a synchronous solve. `texts_days` is how long
     what was asked and answered is kept; `pool_labels` says whether what is learned from the
     tenant's solves counts for others, too. `search_experts_max` is how many of the search experts
-    enter a search, by what their scorecards say of its category; None: all of them.
+    enter a search, by what their scorecards say of its category; None: all of them. `audit_share`
+    is how likely an accepted answer is to be audited, on the operator's budget; 0 for never.
+    `risk_epsilon` is the regret that audits are to certify, with confidence 1 - `risk_delta`.
     """
 
     name: str
@@ -74,6 +76,9 @@ class Policy:
     texts_days: int = 7
     pool_labels: bool = True
     search_experts_max: int | None = None
+    audit_share: float = 0.0
+    risk_epsilon: float = 0.05
+    risk_delta: float = 0.1
 
     def allowed(self) -> frozenset[str]:
         """The experts a request of this policy may name."""
