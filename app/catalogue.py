@@ -182,6 +182,7 @@ def make_policy(name: str, config: PolicyConfig) -> Policy:
         texts_days=config.texts_days,
         pool_labels=config.pool_labels,
         search_experts_max=config.search_experts_max,
+        confidence_min=config.confidence_min,
     )
 
 

@@ -191,6 +191,8 @@ class PolicyConfig(_Section):
     pool_labels: bool = True
     """Whether what the gate learns from this policy's tenants counts for other tenants, too."""
     search_experts_max: Annotated[int, Field(ge=1, le=64)] | None = None
+    confidence_min: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """P(right) below which an answer is of low confidence (`gate.on_low_confidence`)."""
 
 
 class GateConfig(_Section):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.answers.canonical import cluster, equal
+from app.answers.canonical import equal
 from app.gate.gate import Accept, BuyOpinion, Route
 from app.solve import weighing
 from app.solve.attempt import FIRST, CallFailed
@@ -38,21 +38,6 @@ def forced_single(plan: Plan) -> Decision:
     if plan.ladder is not None:
         return Decision(Route.SINGLE, "budget_ladder", [plan.ladder])
     return Decision(Route.SINGLE, "forced", ["the request asks for one call"])
-
-
-def choose(run: Run, strong: Answer) -> Answer:
-    """After a strong call: what most answers say, and the strong one where they all differ.
-
-    A score outranks a majority; an unreadable answer is the last choice.
-    """
-    if run.panel is not None:
-        return run.best or strong
-    groups = cluster([answer.answer for answer in run.answers])
-    if groups and len(groups[0]) > 1:
-        return run.answers[groups[0][0]]
-    if strong.well_formed:
-        return strong
-    return next((answer for answer in run.answers if answer.well_formed), strong)
 
 
 def agrees(first: Answer, second: Answer) -> bool:

@@ -39,7 +39,8 @@ from app.ledger.refusals import (
 from app.solve import outcome
 from app.solve import plan as planner
 from app.solve.attempt import FIRST, STRONG, CallFailed, HandedOver
-from app.solve.decide import choose, decide, forced_single
+from app.solve.choosing import choose
+from app.solve.decide import decide, forced_single
 from app.solve.engine import engine_for
 from app.solve.estimate import Estimate, estimate
 from app.solve.explore import Explorer

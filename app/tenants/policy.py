@@ -3,10 +3,13 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from app.errors import GatewayError
 from app.money import NanoUSD
+
+CONFIDENCE_MIN: Final = 0.5
+"""As likely wrong as right."""
 
 
 class PolicyNotConfigured(GatewayError):
@@ -59,6 +62,7 @@ class Policy:
     what was asked and answered is kept; `pool_labels` says whether what is learned from the
     tenant's solves counts for others, too. `search_experts_max` is how many of the search experts
     enter a search, by what their scorecards say of its category; None: all of them.
+    An answer is of low confidence where P(right) is below `confidence_min`.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Policy:
     texts_days: int = 7
     pool_labels: bool = True
     search_experts_max: int | None = None
+    confidence_min: float = CONFIDENCE_MIN
 
     def allowed(self) -> frozenset[str]:
         """The experts a request of this policy may name."""
