@@ -211,6 +211,8 @@ class GatewayConfig(_Section):
     experts: dict[Name, ExpertConfig]
     policies: dict[Name, PolicyConfig]
     gate: GateConfig = Field(default_factory=GateConfig)
+    platform_cost_usd_month: USD = NanoUSD(0)
+    """What running the gateway costs in thirty days, for the account of what it brings."""
 
     @model_validator(mode="after")
     def _names_are_defined(self) -> Self:

@@ -39,6 +39,7 @@ from app.notices.poster import Poster
 from app.providers.completion import Provider
 from app.settings import BadConfiguration, GatewayConfig, Settings
 from app.solve.archive import Archive
+from app.solve.benefit import Benefit
 from app.solve.cancelling import Cancelling
 from app.solve.erasure import Erasure
 from app.solve.following import Following
@@ -134,6 +135,11 @@ async def open_gateway(
             metrics=metrics,
             ledger=ledger,
             usage=Usage(database),
+            benefit=Benefit(
+                database,
+                values={name: policy.value_usd for name, policy in config.policies.items()},
+                fixed=config.platform_cost_usd_month,
+            ),
             books=Books.of(database),
             operator=_operator(settings, database),
         )
