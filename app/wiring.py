@@ -99,8 +99,7 @@ async def open_gateway(
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
         learning = _learning(make_learner(config, database, drain), settings, drain)
         learner = await stack.enter_async_context(learning)
-        scorecards = Scorecards(database, drain=drain)
-        await stack.enter_async_context(_scoring(scorecards))
+        scorecards = await stack.enter_async_context(_scoring(Scorecards(database, drain=drain)))
         solver = Solver(
             ledger=ledger,
             records=records,
@@ -135,15 +134,17 @@ async def open_gateway(
             metrics=metrics,
             ledger=ledger,
             usage=Usage(database),
-            benefit=Benefit(
-                database,
-                values={name: policy.value_usd for name, policy in config.policies.items()},
-                fixed=config.platform_cost_usd_month,
-            ),
+            benefit=_benefit(config, database),
             books=Books.of(database),
             operator=_operator(settings, database),
         )
         yield Gateway(database, ledger, records, services, learner)
+
+
+def _benefit(config: GatewayConfig, database: Database) -> Benefit:
+    """What the gate brings, at each policy's price of an error and the platform's cost."""
+    values = {name: policy.value_usd for name, policy in config.policies.items()}
+    return Benefit(database, values=values, fixed=config.platform_cost_usd_month)
 
 
 async def _stores(stack: AsyncExitStack, settings: Settings) -> tuple[Database, Redis]:
@@ -219,14 +220,14 @@ async def _learning(learner: Learner, settings: Settings, drain: Drain) -> Async
 
 
 @asynccontextmanager
-async def _scoring(scorecards: Scorecards) -> AsyncGenerator[None]:
+async def _scoring(scorecards: Scorecards) -> AsyncGenerator[Scorecards]:
     """Keep experts' scorecards while the block runs."""
     await scorecards.begin()
     stop = asyncio.Event()
     async with task_group() as tasks:
         tasks.create_task(scorecards.run(stop))
         try:
-            yield
+            yield scorecards
         finally:
             stop.set()
 

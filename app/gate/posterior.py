@@ -39,7 +39,7 @@ def posterior(
     beliefs = _cheap(first, second, p_cheap)
     if strong is None:
         return _told(beliefs)
-    known = [said for said in beliefs if said is not ELSE]
+    known = list(_told(beliefs))
     heard = {
         right: belief * _says(strong, right, known, p_strong) for right, belief in beliefs.items()
     }
@@ -48,7 +48,8 @@ def posterior(
         heard[strong] = beliefs[ELSE] * p_strong
     total = sum(heard.values())
     if not total:  # certainties that contradict each other tell nothing
-        return {said: 1 / (len(known) + 1) for said in {*known, strong}}
+        answers = {*known, strong}
+        return dict.fromkeys(answers, 1 / len(answers))
     return _told({right: belief / total for right, belief in heard.items()})
 
 

@@ -137,11 +137,12 @@ def _within(start: datetime, end: datetime, tenant_id: TenantId | None) -> Where
     return span if tenant_id is None else [*span, Solve.tenant_id == tenant_id]
 
 
-def _joined(query: Select[Any], within: Wheres) -> Select[Any]:
+def _joined(columns: Sequence[ColumnElement[Any]], within: Wheres) -> Select[*tuple[Any, ...]]:
     # Feedback may be there before its solve's lesson, or without one.
     lesson = and_(GateExample.solve_id == Solve.id, GateExample.pair.is_not(None))
     return (
-        query.select_from(Solve)
+        select(*columns)
+        .select_from(Solve)
         .join(TenantRow, TenantRow.id == Solve.tenant_id)
         .outerjoin(GateExample, lesson)
         .where(*within)
@@ -158,7 +159,7 @@ async def _sums(
     # What is not known to be the same answer is another, unless it is the first by its route.
     unknown = and_(GateExample.same.is_(None), Solve.route != Route.SINGLE)
     changed = and_(decided, or_(GateExample.same.is_(False), unknown))
-    columns = (
+    columns: list[ColumnElement[Any]] = [
         func.count(),
         func.sum(Solve.posted),
         func.count(cheap),
@@ -172,8 +173,8 @@ async def _sums(
         func.sum(case((changed, 1), else_=0)),
         func.count(GateExample.search_cost),
         func.sum(GateExample.search_cost),
-    )
-    query = _joined(select(group, *columns), within).group_by(group)
+    ]
+    query = _joined([group, *columns], within).group_by(group)
     rows = (await tx.execute(query)).all()
     return [(row[0], Sums(*(int(figure or 0) for figure in row[1:]))) for row in rows]
 
@@ -184,8 +185,9 @@ async def _labelled(
     lesson = [GateExample.__table__.columns[name] for name in Lesson.__dataclass_fields__]
     verified = and_(GateExample.source.is_not(None), GateExample.source != ESCALATED)
     query = (
-        _joined(select(group, TenantRow.policy, *lesson), within)
-        .where(GateExample.same.is_(False), or_(verified, GateExample.feedback.is_not(None)))
+        _joined([group, TenantRow.policy.expression, *lesson], within)
+        .where(Solve.state.in_(ANSWERED), GateExample.same.is_(False))
+        .where(or_(verified, GateExample.feedback.is_not(None)))
         .order_by(GateExample.labelled_at.desc(), GateExample.solve_id)
         .limit(LESSONS_MAX)
     )
