@@ -97,8 +97,7 @@ async def open_gateway(
         ledger, records, tree_log = Ledger(database), Records(database), TreeLog(redis)
         metrics, running, replica = make_metrics(settings, config), Running(), _replica()
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
-        learning = _learning(make_learner(config, database, drain), settings, drain)
-        learner = await stack.enter_async_context(learning)
+        learner = await stack.enter_async_context(_learning(settings, config, database, drain))
         scorecards = await stack.enter_async_context(_scoring(Scorecards(database, drain=drain)))
         solver = Solver(
             ledger=ledger,
@@ -205,8 +204,11 @@ async def _recovering(parts: Parts, settings: Settings, metrics: Metrics) -> Asy
 
 
 @asynccontextmanager
-async def _learning(learner: Learner, settings: Settings, drain: Drain) -> AsyncGenerator[Learner]:
+async def _learning(
+    settings: Settings, config: GatewayConfig, database: Database, drain: Drain
+) -> AsyncGenerator[Learner]:
     """Learn from labels while the block runs, and keep what was learned."""
+    learner = make_learner(config, database, drain)
     await learner.begin()
     stop, every_s = asyncio.Event(), settings.gate_train_hours * HOUR_S
     async with task_group() as tasks:

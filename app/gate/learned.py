@@ -125,6 +125,17 @@ def opened(model: Stack, standing: Standing, case: Case, *, seed: int) -> Standi
     return replace(standing, opening=opening, propensity=1 - EXPLORED)
 
 
+def buys_opinion(model: Stack, standing: Standing, case: Case) -> bool:
+    """Whether an average problem of the category would have a second opinion, before any call."""
+    if case.decisive or standing.opening is not Opening.CHEAP:
+        return False
+    found = model.forecast(model.average(), standing.category, standing.offsets)
+    verdict = _weighed(found.now, found.outlook, _terms(model, standing, case), case).said
+    if isinstance(verdict, Accept):
+        return isinstance(_narrowed(found.now, found.outlook, case), BuyOpinion)
+    return isinstance(verdict, BuyOpinion)
+
+
 def unasked(model: Stack, standing: Standing, case: Case) -> Judgement:
     """Of a solve that skips the cheap call."""
     chances = _average(model, standing)

@@ -186,7 +186,8 @@ class Solver:
         policy = self._policy(tenant)
         refuse_unscorable(request, policy, self._bench)
         levels = await self._ledger.budgets(account_of(tenant, session=request.session))
-        return estimate(request, policy, self._bench.experts, levels)
+        foresee = partial(self.learned.foresee, tenant, policy)
+        return estimate(request, policy, self._bench.experts, levels, foresee=foresee)
 
     async def resume(self, claim: Claim) -> Run:
         """Take up a solve that another process left, at the prices and bounds it was admitted with.

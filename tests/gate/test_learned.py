@@ -20,6 +20,7 @@ from app.gate.learned import (
     Standing,
     after_first,
     after_second,
+    buys_opinion,
     features_of,
     opened,
 )
@@ -249,3 +250,15 @@ def test_risk_target_says_why_it_escalates() -> None:
     assert isinstance(said.verdict, Escalate)
     assert said.verdict.reason == "risk_target"
     assert "more than is wanted" in said.verdict.because
+
+
+@given(standings, cases)
+def test_opinion_is_foreseen_only_where_one_may_be_bought(standing: Standing, case: Case) -> None:
+    """Always where it is always wanted, and nothing settles the answer for free."""
+    asked = replace(case, decisive=False)
+    wanted = {one: replace(asked, wanted=one) for one in SecondOpinion}
+    assert buys_opinion(MODEL, standing, wanted[SecondOpinion.ALWAYS])
+    assert not buys_opinion(MODEL, standing, wanted[SecondOpinion.NEVER])
+    assert not buys_opinion(MODEL, standing, replace(asked, decisive=True))
+    locked = replace(standing, opening=Opening.LOCKED)
+    assert not buys_opinion(MODEL, locked, wanted[SecondOpinion.AUTO])

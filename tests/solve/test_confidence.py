@@ -5,6 +5,7 @@ from typing import Final
 import pytest
 
 from app.learning import book
+from app.money import from_usd
 from app.providers.scripted import by_op, reply
 from tests.gateway import Json, exact, fathom
 from tests.solve.test_learning import ANSWERS, RIGHT, gateway, learned
@@ -88,3 +89,14 @@ async def test_risk_target_is_a_chance(sqlite_url: str, target: object) -> None:
     async with fathom(sqlite_url, RIGHT, config=learned()) as running:
         response = await running.solve({"gate": {"risk_target": target}})
         assert response.status_code == 422
+
+
+async def test_estimate_foresees_the_opinion_that_is_bought(sqlite_url: str) -> None:
+    """None where an error costs nothing, one where it is always wanted."""
+    async with gateway(sqlite_url, RIGHT) as running:
+        expected: list[str] = []
+        for asked in ({"value_usd": "0"}, {"second_opinion": "always"}):
+            body = {"input": "What is 17 * 23?", "gate": asked}
+            read = await running.client.post("/v1/solve/estimate", json=body)
+            expected.append(read.json()["routes"]["single"]["expected_usd"])
+        assert from_usd(expected[0]) < from_usd(expected[1])
