@@ -185,6 +185,7 @@ def make_policy(name: str, config: PolicyConfig) -> Policy:
         audit_share=config.audit_share,
         risk_epsilon=config.risk_epsilon,
         risk_delta=config.risk_delta,
+        confidence_min=config.confidence_min,
     )
 
 

@@ -195,6 +195,8 @@ class PolicyConfig(_Section):
     """Of accepted answers; 0 turns audits off. Of a new category's first 200, a half at least."""
     risk_epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.05
     risk_delta: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    confidence_min: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """P(right) below which an answer is of low confidence (`gate.on_low_confidence`)."""
 
 
 class GateConfig(_Section):
@@ -215,6 +217,8 @@ class GatewayConfig(_Section):
     experts: dict[Name, ExpertConfig]
     policies: dict[Name, PolicyConfig]
     gate: GateConfig = Field(default_factory=GateConfig)
+    platform_cost_usd_month: USD = NanoUSD(0)
+    """What running the gateway costs in thirty days, for the account of what it brings."""
 
     @model_validator(mode="after")
     def _names_are_defined(self) -> Self:

@@ -43,6 +43,7 @@ from app.providers.completion import Provider
 from app.settings import BadConfiguration, GatewayConfig, Settings
 from app.solve.archive import Archive
 from app.solve.auditing import Auditing
+from app.solve.benefit import Benefit
 from app.solve.cancelling import Cancelling
 from app.solve.erasure import Erasure
 from app.solve.following import Following
@@ -102,8 +103,9 @@ async def open_gateway(
         metrics, running, replica = make_metrics(settings, config), Running(), _replica()
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
         learner = make_learner(config, database, drain)
-        learned = make_learned(config, database, learner, metrics, drain)
-        await stack.enter_async_context(_learning(learned, settings, drain))
+        learning = _learning(
+            make_learned(config, database, learner, metrics, drain), settings, drain
+        )
         solver = Solver(
             ledger=ledger,
             records=records,
@@ -112,7 +114,7 @@ async def open_gateway(
             tally=Tally(metrics),
             running=running,
             owner=replica,
-            learned=learned,
+            learned=await stack.enter_async_context(learning),
         )
         archive, directory = Archive(records=records, tree_log=tree_log), Directory(database)
         turns = make_turns(settings, config, metrics, directory)
@@ -138,10 +140,17 @@ async def open_gateway(
             metrics=metrics,
             ledger=ledger,
             usage=Usage(database),
+            benefit=_benefit(config, database),
             books=Books.of(database),
             operator=_operator(settings, database),
         )
         yield Gateway(database, ledger, records, services, learner)
+
+
+def _benefit(config: GatewayConfig, database: Database) -> Benefit:
+    """What the gate brings, at each policy's price of an error and the platform's cost."""
+    values = {name: policy.value_usd for name, policy in config.policies.items()}
+    return Benefit(database, values=values, fixed=config.platform_cost_usd_month)
 
 
 async def _stores(stack: AsyncExitStack, settings: Settings) -> tuple[Database, Redis]:
@@ -202,7 +211,7 @@ async def _recovering(parts: Parts, settings: Settings, metrics: Metrics) -> Asy
 
 
 @asynccontextmanager
-async def _learning(learned: Learned, settings: Settings, drain: Drain) -> AsyncGenerator[None]:
+async def _learning(learned: Learned, settings: Settings, drain: Drain) -> AsyncGenerator[Learned]:
     """Learn while the block runs, and keep what was learned."""
     learner, scorecards, auditing = learned.learner, learned.scorecards, learned.auditing
     assert learner is not None
@@ -219,7 +228,7 @@ async def _learning(learned: Learned, settings: Settings, drain: Drain) -> Async
         if every_s:
             tasks.create_task(Training(learner, drain=drain).run(stop, every_s=every_s))
         try:
-            yield
+            yield learned
         finally:
             stop.set()
 

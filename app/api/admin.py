@@ -24,6 +24,7 @@ from app.accounts import (
     set_budget,
     set_limits,
 )
+from app.api.returns import From, To, document, operators, span
 from app.api.schemas import Usd
 from app.api.state import Operator, services
 from app.db.engine import Database, WriteTx
@@ -34,6 +35,7 @@ from app.ledger.levels import current_levels
 from app.ledger.periods import Period
 from app.ledger.quotas import Unit
 from app.money import from_usd, to_usd
+from app.solve.benefit import GroupBy
 from app.tenants.directory import (
     Unauthenticated,
     find_tenant,
@@ -202,6 +204,24 @@ async def end_key(database: Operated, key_id: str) -> JSONResponse:
 
     await database.write(end)
     return JSONResponse({"id": key_id, "revoked": True}, headers=NO_STORE)
+
+
+@router.get("/usage/roi")
+async def read_returns(
+    request: Request,
+    database: Operated,
+    group_by: GroupBy = GroupBy.TENANT,
+    start: From = None,
+    end: To = None,
+) -> JSONResponse:
+    """What the gate has brought all tenants, and what the platform bears for it."""
+    del database  # that it is the operator who asks
+    since, until = span(start, end)
+    found = await services(request).benefit.report(
+        group_by=group_by, start=since, end=until, tenant_id=None
+    )
+    told = document(found, group_by, since, until) | operators(found)
+    return JSONResponse(told, headers=NO_STORE)
 
 
 @router.get("/tenants/{tenant}/budgets")

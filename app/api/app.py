@@ -22,6 +22,7 @@ from app.api import (
     metrics,
     receipts,
     resumes,
+    returns,
     solves,
     spending,
     statements,
@@ -69,6 +70,7 @@ def build(lifespan: Lifespan) -> FastAPI:
     app.include_router(receipts.router)
     app.include_router(batches.router)
     app.include_router(spending.router)
+    app.include_router(returns.router)
     app.include_router(exports.router)
     app.include_router(statements.router)
     app.include_router(admin.router)

@@ -43,6 +43,7 @@ def solve_document(solved: Solved, text: str | None) -> dict[str, Any]:
         "output": [] if text is None else [_message(text)],
         "decision": None if solved.decision is None else _decision(solved.decision),
         "confidence": solved.confidence,
+        "low_confidence": solved.low_confidence,
         "stop_reason": solved.stop_reason,
         "search": None if solved.search is None else _search(solved.search),
         "parallel": None if solved.parallel is None else _parallel(solved.parallel),

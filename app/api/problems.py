@@ -47,7 +47,7 @@ from app.settings import BadConfiguration
 from app.solve.archive import NoSuchSolve, ResultErased
 from app.solve.attempt import CallFailed, HandedOver
 from app.solve.giving_up import GivenUp
-from app.solve.outcome import DeadlineWithoutAnswer, InternalError
+from app.solve.outcome import DeadlineWithoutAnswer, InternalError, LowConfidence
 from app.solve.plan import ExpertNotAllowed
 from app.solve.replaying import NotReplayable
 from app.solve.report import shortage_of
@@ -137,6 +137,7 @@ PROBLEMS: Final[Mapping[type[GatewayError], Problem]] = {
         502, "upstream-invalid-response", "The provider sent no usable answer"
     ),
     CallFailed: Problem(502, "upstream-invalid-response", "The provider failed"),
+    LowConfidence: Problem(424, "low-confidence", "No answer is sure enough"),
     DeadlineWithoutAnswer: Problem(
         504, "deadline-no-answer", "No answer before the deadline", retryable=True
     ),

@@ -20,6 +20,7 @@ from app.solve.request import (
     Limits,
     Mode,
     OnExhausted,
+    OnLowConfidence,
     ParallelOptions,
     SearchOptions,
     SolveRequest,
@@ -99,6 +100,20 @@ class GateBody(_Body):
     )
     second_opinion: SecondOpinion = Field(
         SecondOpinion.AUTO, description="When a second cheap answer is bought before deciding."
+    )
+    risk_target: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="The most that P(wrong) of an accepted answer may be. It only narrows what V "
+        "would accept: an answer of a higher risk is confirmed or escalated where that makes it "
+        "surer, at whatever price fits the budget.",
+    )
+    on_low_confidence: OnLowConfidence = Field(
+        OnLowConfidence.RETURN,
+        description="What becomes of an answer whose `confidence` is below your policy's "
+        "`confidence_min` (0.5), or below 1 - `risk_target` where that is more. `return`: nothing. "
+        "`flag`: `low_confidence` is true in the solve object. `fail`: the solve fails with the "
+        "problem `low-confidence` (424); what it cost stays charged. Where nothing tells how sure "
+        "an answer is, `confidence` is null and the answer is returned.",
     )
 
 
@@ -333,7 +348,12 @@ class SolveBody(_Body):
     def _gate(self) -> GateOptions:
         if self.gate is None:
             return GateOptions()
-        return GateOptions(_nano(self.gate.value_usd), self.gate.second_opinion)
+        return GateOptions(
+            value=_nano(self.gate.value_usd),
+            second_opinion=self.gate.second_opinion,
+            risk_target=self.gate.risk_target,
+            on_low_confidence=self.gate.on_low_confidence,
+        )
 
     def _panel(self) -> PanelSpec | None:
         if not self.evaluators:

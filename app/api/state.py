@@ -14,6 +14,7 @@ from app.ledger.listing import Listing
 from app.ledger.usage import Usage
 from app.notices.admission import Webhooks
 from app.solve.archive import Archive
+from app.solve.benefit import Benefit
 from app.solve.cancelling import Cancelling
 from app.solve.following import Following
 from app.solve.labelling import Labelling
@@ -52,6 +53,7 @@ class Services:
     replaying: Replaying
     ledger: Ledger
     usage: Usage
+    benefit: Benefit
     books: Books
     readiness: Readiness
     metrics: Metrics

@@ -39,7 +39,8 @@ EXPECTED_GAIN: Final = "expected_gain"
 LOCKED: Final = "locked"
 HOPELESS: Final = "hopeless"
 CHEAP_HOPELESS: Final = "cheap_hopeless"
-REASONS: Final = (EXPECTED_GAIN, LOCKED, HOPELESS, CHEAP_HOPELESS)
+RISK: Final = "risk_target"
+REASONS: Final = (EXPECTED_GAIN, LOCKED, HOPELESS, CHEAP_HOPELESS, RISK)
 """Beside those of the untrained rule."""
 
 
@@ -79,7 +80,8 @@ class Standing:
 class Case:
     """What is at stake, in nano-dollars; a step that is not to be had costs infinitely much.
 
-    `decisive` says whether a score settles correctness.
+    `decisive` says whether a score settles correctness. `risk_target` is the most that P(wrong) of
+    an accepted answer may be.
     """
 
     value: float
@@ -88,6 +90,7 @@ class Case:
     search: Price
     wanted: SecondOpinion
     decisive: bool = False
+    risk_target: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,17 @@ def opened(model: Stack, standing: Standing, case: Case, *, seed: int) -> Standi
     return replace(standing, opening=opening, propensity=1 - EXPLORED)
 
 
+def buys_opinion(model: Stack, standing: Standing, case: Case) -> bool:
+    """Whether an average problem of the category would have a second opinion, before any call."""
+    if case.decisive or standing.opening is not Opening.CHEAP:
+        return False
+    found = model.forecast(model.average(), standing.category, standing.offsets)
+    verdict = _weighed(found.now, found.outlook, _terms(model, standing, case), case).said
+    if isinstance(verdict, Accept):
+        return isinstance(_narrowed(found.now, found.outlook, case), BuyOpinion)
+    return isinstance(verdict, BuyOpinion)
+
+
 def unasked(model: Stack, standing: Standing, case: Case) -> Judgement:
     """Of a solve that skips the cheap call."""
     chances = _average(model, standing)
@@ -159,8 +173,12 @@ def after_first(
     said = spoken(model.matrix[0], features)
     if standing.opening is Opening.LOCKED:
         why = "such problems gain nothing from a stronger model"
-        return Judgement(Accept(LOCKED, why), now.cheap, now.strong, 0.0)
-    verdict = _weighed(now, found.outlook, terms, case)
+        verdict = _Weighed(Accept(LOCKED, why), 0.0, doubts=False)
+    else:
+        verdict = _weighed(now, found.outlook, terms, case)
+    if isinstance(verdict.said, Accept):
+        narrowed = _narrowed(now, found.outlook, case)
+        verdict = verdict if narrowed is None else _Weighed(narrowed, 0.0, doubts=True)
     return Judgement(verdict.said, now.cheap, now.strong, verdict.worth, said(verdict.doubts))
 
 
@@ -186,8 +204,32 @@ def after_second(
     else:
         reason = {None: "no_opinion", True: EXPECTED_GAIN, False: "disagreement"}[agree]
         verdict = Escalate(Route.STRONG, reason, said)
-    doubts = found.arm is Arm.STRONG
+    if isinstance(verdict, Accept):
+        narrowed = _narrowed(chances, None, case)
+        verdict = narrowed if isinstance(narrowed, Escalate) else verdict
+    doubts = isinstance(verdict, Escalate)
     return Judgement(verdict, chances.cheap, chances.strong, found.worth, spoke(doubts))
+
+
+def _narrowed(now: Chances, outlook: Outlook | None, case: Case) -> BuyOpinion | Escalate | None:
+    """What is done instead of accepting an answer that is riskier than the caller wants.
+
+    None where it is not, or where no arm is surer. An opinion is bought where what it says settles
+    it, whatever V is: so a higher V, which may buy one by itself, escalates no less.
+    """
+    if not _too_risky(now, case):
+        return None
+    risk = f"the answer is wrong with {1 - now.cheap:.0%}, more than is wanted"
+    sold = outlook is not None and case.wanted is not SecondOpinion.NEVER
+    ends = [outlook.agreed, outlook.differed] if outlook is not None and sold else [now]
+    climbs = [_too_risky(end, case) and end.strong > end.cheap for end in ends]
+    if case.strong.cost == inf or not any(climbs):
+        return None
+    return Escalate(Route.STRONG, RISK, risk) if all(climbs) else BuyOpinion(risk)
+
+
+def _too_risky(chances: Chances, case: Case) -> bool:
+    return case.risk_target is not None and 1 - chances.cheap > case.risk_target
 
 
 @dataclass(frozen=True, slots=True)

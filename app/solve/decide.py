@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from app.answers.canonical import cluster, equal
+from app.answers.canonical import equal
 from app.gate.gate import Accept, BuyOpinion, Route
 from app.gate.learned import Standing
 from app.solve import weighing
@@ -54,21 +54,6 @@ def is_accepted(standing: Standing, made: Decision) -> bool:
     """
     learned = made.gate_version == standing.version
     return learned and made.route is Route.SINGLE and made.reason != VERIFIED
-
-
-def choose(run: Run, strong: Answer) -> Answer:
-    """After a strong call: what most answers say, and the strong one where they all differ.
-
-    A score outranks a majority; an unreadable answer is the last choice.
-    """
-    if run.panel is not None:
-        return run.best or strong
-    groups = cluster([answer.answer for answer in run.answers])
-    if groups and len(groups[0]) > 1:
-        return run.answers[groups[0][0]]
-    if strong.well_formed:
-        return strong
-    return next((answer for answer in run.answers if answer.well_formed), strong)
 
 
 def agrees(first: Answer, second: Answer) -> bool:

@@ -5,7 +5,7 @@ two is not foreseen. Of the request's limits only `max_cost` and, in a search or
 `max_calls` count.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -35,6 +35,8 @@ SECOND: Final = "second_opinion"
 STRONG: Final = "strong"
 SEARCH: Final = "search"
 DRAFT: Final = "draft"
+
+Foresee = Callable[[SolveRequest, Plan], bool | None]
 
 WELL_FORMED: Final = FirstAnswer(arrived=True, well_formed=True, score=None)
 """What a first answer is, as a rule."""
@@ -88,23 +90,31 @@ class Estimate:
     ladder: LadderReached | None = None
 
 
+def untrained(request: SolveRequest, plan: Plan) -> None:
+    """Foresees nothing."""
+    del request, plan
+
+
 def estimate(
     request: SolveRequest,
     policy: Policy,
     bench: Mapping[str, tuple[Expert, Price]],
     levels: Sequence[BudgetStatus],
+    *,
+    foresee: Foresee = untrained,
 ) -> Estimate:
     """The estimate of a request under budgets that stand at `levels`.
 
+    `foresee` says whether the learned gate would buy an opinion, None leaves it to the untrained.
     Raises ExpertNotAllowed or InvalidRequest, as the planner does.
     """
     ladder = next(filter(None, (level.ladder for level in levels)), None)
     if ladder is None or request.mode is Mode.SINGLE:
-        return _estimate(request, policy, bench, levels)
+        return _estimate(request, policy, bench, levels, foresee)
     if request.mode is Mode.AUTO:
-        single = _estimate(replace(request, mode=Mode.SINGLE), policy, bench, levels)
+        single = _estimate(replace(request, mode=Mode.SINGLE), policy, bench, levels, foresee)
         return replace(single, ladder=ladder)
-    made = _estimate(request, policy, bench, levels)
+    made = _estimate(request, policy, bench, levels, foresee)
     is_beyond_its_own = made.refusal is not None and made.refusal.scope == "request"
     return replace(made, ladder=ladder, refusal=made.refusal if is_beyond_its_own else ladder)
 
@@ -114,6 +124,7 @@ def _estimate(
     policy: Policy,
     bench: Mapping[str, tuple[Expert, Price]],
     levels: Sequence[BudgetStatus],
+    foresee: Foresee,
 ) -> Estimate:
     try:
         plan = planner.make(request, policy, bench)
@@ -121,11 +132,13 @@ def _estimate(
         return Estimate(cap=refused.available, refusal=refused)
     left = _shortage(plan, levels)
     if left is None:
-        return _planned(request, policy, plan)
+        return _planned(request, policy, plan, foresee)
     with suppress(BudgetExceeded):
         if levels:  # else nothing may be spent, and not even what is free is admitted
-            return _planned(request, policy, planner.make(request, policy, bench, left=left))
-    return _planned(request, policy, plan, left)
+            return _planned(
+                request, policy, planner.make(request, policy, bench, left=left), foresee
+            )
+    return _planned(request, policy, plan, foresee, left)
 
 
 def _shortage(plan: Plan, levels: Sequence[BudgetStatus]) -> BudgetExceeded | None:
@@ -135,17 +148,24 @@ def _shortage(plan: Plan, levels: Sequence[BudgetStatus]) -> BudgetExceeded | No
 
 
 def _planned(
-    request: SolveRequest, policy: Policy, plan: Plan, refused: BudgetExceeded | None = None
+    request: SolveRequest,
+    policy: Policy,
+    plan: Plan,
+    foresee: Foresee,
+    refused: BudgetExceeded | None = None,
 ) -> Estimate:
     seats = [_seated(request, role, seat) for role, seat in _roles(request, plan)]
     seated = {one.seat.expert.name for one in seats}
+    buys = foresee(request, plan)
+    if buys is None:
+        buys = _opinion_pays(request, plan, seats)
     return Estimate(
         cap=plan.cap,
         limited_by=plan.capped_by,
         resets_at_s=plan.resets_at_s,
         refusal=refused,
         first_hold=plan.first_hold,
-        routes=_routes(request, plan, seats),
+        routes=_routes(request, plan, seats, buys=buys),
         seats=seats,
         left_out=tuple(name for name in _wanted(request, policy) if name not in seated),
     )
@@ -206,10 +226,10 @@ def _readings(request: SolveRequest, seat: Seat) -> Sequence[NanoUSD]:
 
 
 def _routes(
-    request: SolveRequest, plan: Plan, seats: Sequence[SeatEstimate]
+    request: SolveRequest, plan: Plan, seats: Sequence[SeatEstimate], *, buys: bool
 ) -> Mapping[Route, RouteEstimate]:
     gate = [seat for seat in seats if seat.role in (FIRST, SECOND)]
-    bought = gate if _opinion_pays(request, plan, seats) else gate[:1]
+    bought = gate if buys else gate[:1]
     strong = [seat for seat in seats if seat.role == STRONG]
     searchers = [seat for seat in seats if seat.role == SEARCH]
     routes: dict[Route, RouteEstimate] = {}

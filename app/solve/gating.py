@@ -8,7 +8,7 @@ import structlog
 
 from app.gate.category import category_of
 from app.gate.gate import SecondOpinion
-from app.gate.learned import Standing, opened
+from app.gate.learned import Standing, buys_opinion, opened
 from app.learning.audits import Audits
 from app.learning.learner import Learner
 from app.solve import plan as planner
@@ -48,6 +48,23 @@ def gated(  # noqa: PLR0917 - those of an admission
     except Exception:  # a gate that fails must not fail its request
         log.exception("gate_failed", tenant_id=tenant.id)
         return plan
+
+
+def foreseen(
+    learner: Learner | None, tenant: Tenant, request: SolveRequest, plan: Plan, policy: Policy
+) -> bool | None:
+    """Whether the gate would buy an opinion, as far as it knows before any call; None if not asked.
+
+    Of a problem as they are on average: what an answer will look like is not foreseen.
+    """
+    standing = gated(learner, None, tenant, request, plan, policy).gate
+    if standing is None or learner is None or learner.current is None:
+        return None
+    try:
+        return buys_opinion(learner.current, standing, case_before(request, plan))
+    except Exception:  # an estimate by the untrained rule is one, too
+        log.exception("gate_failed", tenant_id=tenant.id)
+        return None
 
 
 def teach(learner: Learner | None, auditing: Auditing | None, run: Run, solved: Solved) -> None:

@@ -8,7 +8,7 @@ from app.ids import SolveId
 from app.learning.learner import Learner
 from app.learning.scorecards import Scorecards
 from app.solve.auditing import Auditing
-from app.solve.gating import gated, teach
+from app.solve.gating import foreseen, gated, teach
 from app.solve.plan import Plan
 from app.solve.report import Solved
 from app.solve.request import SolveRequest
@@ -46,6 +46,12 @@ class Learned:
         if resumes:
             return plan
         return routed(self.scorecards, tenant, request, plan, policy, solve_id=solve_id)
+
+    def foresee(
+        self, tenant: Tenant, policy: Policy, request: SolveRequest, plan: Plan
+    ) -> bool | None:
+        """Whether an opinion would be bought, for an estimate; None where no labels tell."""
+        return foreseen(self.learner, tenant, request, plan, policy)
 
     async def model_of(self, plan: Plan) -> Stack | None:
         """The weights that a plan's gate decides by; None where it is not asked or it is lost."""

@@ -22,7 +22,8 @@ def lesson_of(run: Run, solved: Solved) -> Lesson | None:
     standing, made = run.plan.gate, run.decision
     if standing is None or made is None or made.gate_version is None:
         return None
-    if solved.status not in {Status.COMPLETED, Status.INCOMPLETE}:
+    answered = solved.status in {Status.COMPLETED, Status.INCOMPLETE}
+    if not answered and not solved.low_confidence:
         return None
     first, best = _answer(run, attempt.FIRST), run.best
     cheap, strong, search, source = _labels(run, solved, first)

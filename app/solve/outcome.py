@@ -15,6 +15,7 @@ from app.search.search import Search
 from app.search.tree import ROOT
 from app.search.trial import StopReason
 from app.solve.attempt import FIRST, CallFailed
+from app.solve.choosing import confidence, is_low
 from app.solve.deliberation import Deliberation
 from app.solve.plan import Plan, Seat
 from app.solve.report import (
@@ -30,11 +31,21 @@ from app.solve.report import (
     TimingFacts,
     shortage_of,
 )
-from app.solve.request import OnExhausted
+from app.solve.request import OnExhausted, OnLowConfidence
 from app.solve.run import Answer, Run
 
 ANSWER: str = "answer"
 """The name of the text that a solve returned."""
+
+
+class LowConfidence(GatewayError):
+    """The answer is less likely right than the caller wants to be told one."""
+
+    def __init__(self, confidence: float, least: float) -> None:
+        super().__init__(
+            f"the answer is right with a probability of {confidence:.4g}, below {least:.4g}"
+        )
+        self.confidence, self.least = confidence, least
 
 
 class DeadlineWithoutAnswer(GatewayError):
@@ -107,8 +118,15 @@ def searched(ended: StopReason | BudgetExceeded | LimitReached) -> Cause:
 def conclude(run: Run, cause: Cause) -> tuple[Solved, Mapping[str, str]]:
     """The result, and the texts to keep beside it."""
     best = run.best
+    sure = confidence(run, best)
+    low = is_low(run, sure)
     cause = replace(cause, error=_by_name(run.plan, cause.error))
     status, incomplete = _status(run, cause, best)
+    wanted = run.request.gate.on_low_confidence
+    if low and wanted is OnLowConfidence.FAIL and status in (Status.COMPLETED, Status.INCOMPLETE):
+        assert sure is not None, "what is not known is not low"
+        status, incomplete = Status.FAILED, None
+        cause = replace(cause, error=LowConfidence(sure, run.plan.confidence_min))
     failed = status is Status.FAILED and cause.error is not None
     ended_at_s = time.time()
     solved = Solved(
@@ -120,7 +138,8 @@ def conclude(run: Run, cause: Cause) -> tuple[Solved, Mapping[str, str]]:
         error=_error(cause.error) if failed else None,
         stop_reason=cause.stop_reason,
         decision=_decision(run),
-        confidence=_confidence(run, best),
+        confidence=sure,
+        low_confidence=None if wanted is OnLowConfidence.RETURN else low,
         search=_search(run, run.search, best) if isinstance(run.search, Search) else None,
         parallel=_parallel(run, run.search) if isinstance(run.search, Deliberation) else None,
         evaluation=_evaluation(run, best),
@@ -134,7 +153,9 @@ def conclude(run: Run, cause: Cause) -> tuple[Solved, Mapping[str, str]]:
         metadata=run.request.metadata,
         resumed_from=None if run.legacy is None else run.legacy.solve_id,
     )
-    return solved, {} if best is None else {ANSWER: best.text}
+    # Who wants no answer that is not sure is not given one.
+    refused = isinstance(cause.error, LowConfidence)
+    return solved, {} if best is None or refused else {ANSWER: best.text}
 
 
 def texts_told(run: Run, kept: Mapping[str, str]) -> Mapping[str, str]:
@@ -197,19 +218,6 @@ def _decision(run: Run) -> DecisionFacts | None:
         propensity=made.propensity,
         certificate=made.certificate,
     )
-
-
-def _confidence(run: Run, best: Answer | None) -> float | None:
-    panel = run.request.panel
-    if best is None:
-        return None
-    if panel is not None and panel.is_decisive and best.score is not None:
-        return 1.0 if best.score >= run.request.search.target_score else 0.0
-    # What nobody verified is as likely right as the gate has learned; that is not made up.
-    made = run.decision
-    if made is None:
-        return None
-    return {Route.SINGLE: made.p_single, Route.STRONG: made.p_alternative}.get(made.route)
 
 
 def _evaluation(run: Run, best: Answer | None) -> EvaluationFacts | None:

@@ -19,7 +19,7 @@ from app.money import NanoUSD
 from app.providers.completion import Message
 from app.solve.prompts import fresh, input_tokens_max, longest_reading
 from app.solve.request import OUTPUT_TOKENS_DEFAULT, Mode, SolveRequest
-from app.tenants.policy import Expert, Policy
+from app.tenants.policy import CONFIDENCE_MIN, Expert, Policy
 
 OUTPUT_TOKENS_MIN: Final = 256
 """A cap never shrinks an answer below this (or below the expert's own ceiling, where lower)."""
@@ -68,7 +68,8 @@ class Plan:
     `search_budget` is what the search may count on: the cap, and no more than an error costs.
     `gate` is what the learned gate's decision rests on, None where it is not asked; `pools_labels`
     says whether what the solve teaches counts for other tenants, too; `policy` is the name of the
-    policy that it was planned under.
+    policy that it was planned under. An answer is of low confidence below `confidence_min`: the
+    policy's, or more where the request's risk target is.
     """
 
     first: Seat
@@ -91,6 +92,7 @@ class Plan:
     pools_labels: bool = True
     gate: Standing | None = None
     policy: str = ""
+    confidence_min: float = CONFIDENCE_MIN
 
     @property
     def begins_strong(self) -> bool:
@@ -159,6 +161,7 @@ def _within(
         search_budget=NanoUSD(min(seats.cap, value)),
         pools_labels=policy.pool_labels,
         policy=policy.name,
+        confidence_min=max(policy.confidence_min, 1 - (request.gate.risk_target or 1.0)),
     )
     if request.mode in DEEP and not searchers:
         raise BudgetExceeded("request", seats.floor_cost(first.expert.name), seats.cap)

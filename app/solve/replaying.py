@@ -30,7 +30,7 @@ from app.search.trial import StopReason
 from app.solve import outcome
 from app.solve.archive import Archive, Archived, ResultErased
 from app.solve.attempt import FIRST, STRONG, Attempts, CallFailed
-from app.solve.decide import choose
+from app.solve.choosing import choose
 from app.solve.engine import engine_from, settings_of
 from app.solve.legacy import Legacy
 from app.solve.meter import Meter

@@ -141,6 +141,7 @@ class Solved:
     """The result of one solve. `resumed_from` is the solve whose tree it went on with.
 
     `replay_of` is the one that it repeated, and `replayed` what that one's calls had come to.
+    `low_confidence` is None where that was not asked, or nothing tells.
     """
 
     id: str
@@ -166,6 +167,7 @@ class Solved:
     replay_of: str | None = None
     replayed: tuple[CallLine, ...] = ()
     parallel: ParallelFacts | None = None
+    low_confidence: bool | None = None
 
     @property
     def spent(self) -> NanoUSD:

@@ -39,6 +39,14 @@ class OnExhausted(StrEnum):
     FAIL = "fail"
 
 
+class OnLowConfidence(StrEnum):
+    """What becomes of an answer that is less likely right than `Plan.confidence_min`."""
+
+    RETURN = "return"
+    FLAG = "flag"
+    FAIL = "fail"
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One turn of the problem's conversation."""
@@ -49,10 +57,15 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """`value` is V, the price of a wrong answer; None takes the policy's."""
+    """`value` is V, the price of a wrong answer; None takes the policy's.
+
+    `risk_target` is the most that P(wrong) of an accepted answer may be; None leaves it to V.
+    """
 
     value: NanoUSD | None = None
     second_opinion: SecondOpinion = SecondOpinion.AUTO
+    risk_target: float | None = None
+    on_low_confidence: OnLowConfidence = OnLowConfidence.RETURN
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ from app.ledger.refusals import (
 from app.solve import outcome
 from app.solve import plan as planner
 from app.solve.attempt import FIRST, STRONG, CallFailed, HandedOver
-from app.solve.decide import choose, decide, forced_single
+from app.solve.choosing import choose
+from app.solve.decide import decide, forced_single
 from app.solve.engine import engine_for
 from app.solve.estimate import Estimate, estimate
 from app.solve.explore import Explorer
@@ -185,7 +186,8 @@ class Solver:
         policy = self._policy(tenant)
         refuse_unscorable(request, policy, self._bench)
         levels = await self._ledger.budgets(account_of(tenant, session=request.session))
-        return estimate(request, policy, self._bench.experts, levels)
+        foresee = partial(self.learned.foresee, tenant, policy)
+        return estimate(request, policy, self._bench.experts, levels, foresee=foresee)
 
     async def resume(self, claim: Claim) -> Run:
         """Take up a solve that another process left, at the prices and bounds it was admitted with.

@@ -114,6 +114,7 @@ def case_before(request: SolveRequest, plan: Plan) -> Case:
         search=Price(inf),
         wanted=request.gate.second_opinion,
         decisive=request.panel is not None and request.panel.is_decisive,
+        risk_target=request.gate.risk_target,
     )
 
 
@@ -133,6 +134,7 @@ def case_of(run: Run, first: Answer | None = None) -> Case:
         search=Price(min(search, float(left)) if within else inf),
         wanted=run.request.gate.second_opinion,
         decisive=panel is not None and panel.is_decisive,
+        risk_target=run.request.gate.risk_target,
     )
 
 

@@ -55,6 +55,7 @@ REASONS: Final = (
     "locked",
     "hopeless",
     "cheap_hopeless",
+    "risk_target",
     NONE,
 )
 CALL_PHASES: Final = ("first", "opinion", "strong", "search", "draft", "pass", "judge")

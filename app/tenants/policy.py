@@ -3,10 +3,13 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from app.errors import GatewayError
 from app.money import NanoUSD
+
+CONFIDENCE_MIN: Final = 0.5
+"""As likely wrong as right."""
 
 
 class PolicyNotConfigured(GatewayError):
@@ -60,7 +63,8 @@ class Policy:
     tenant's solves counts for others, too. `search_experts_max` is how many of the search experts
     enter a search, by what their scorecards say of its category; None: all of them. `audit_share`
     is how likely an accepted answer is to be audited, on the operator's budget; 0 for never.
-    `risk_epsilon` is the regret that audits are to certify, with confidence 1 - `risk_delta`.
+    `risk_epsilon` is the regret that audits are to certify, with confidence 1 - `risk_delta`. An
+    answer is of low confidence where P(right) is below `confidence_min`.
     """
 
     name: str
@@ -79,6 +83,7 @@ class Policy:
     audit_share: float = 0.0
     risk_epsilon: float = 0.05
     risk_delta: float = 0.1
+    confidence_min: float = CONFIDENCE_MIN
 
     def allowed(self) -> frozenset[str]:
         """The experts a request of this policy may name."""

@@ -71,6 +71,7 @@ ROUTES: Final[Mapping[tuple[str, str], Gives]] = {
     ("POST", "/v1/batches/{batch_id}/cancel"): Gives.NOT_FOUND,
     ("GET", "/v1/budgets"): Gives.OWN,
     ("GET", "/v1/usage"): Gives.OWN,
+    ("GET", "/v1/usage/roi"): Gives.OWN,
     ("GET", "/v1/usage/export"): Gives.OWN,
     ("GET", "/v1/statements/{month}"): Gives.OWN,
     ("POST", "/admin/v1/orgs"): Gives.OPERATORS,
@@ -78,6 +79,7 @@ ROUTES: Final[Mapping[tuple[str, str], Gives]] = {
     ("POST", "/admin/v1/tenants"): Gives.OPERATORS,
     ("POST", "/admin/v1/tenants/{tenant}/projects"): Gives.OPERATORS,
     ("GET", "/admin/v1/tenants/{tenant}/keys"): Gives.OPERATORS,
+    ("GET", "/admin/v1/usage/roi"): Gives.OPERATORS,
     ("POST", "/admin/v1/tenants/{tenant}/keys"): Gives.OPERATORS,
     ("GET", "/admin/v1/tenants/{tenant}/budgets"): Gives.OPERATORS,
     ("POST", "/admin/v1/keys/{key_id}/revoke"): Gives.OPERATORS,
@@ -255,6 +257,7 @@ async def test_what_is_ones_own_holds_nothing_of_another(database_url: str) -> N
             assert (page["data"], page["has_more"], page["next"]) == ([], False, None)
         usage = (await get("/v1/usage", params={"group_by": "key"})).json()
         assert usage["data"] == []
+        assert (await get("/v1/usage/roi")).json()["total"]["solves"] == 0
         assert (await get("/v1/batches")).json()["data"] == []
         behind = await get("/v1/batches", params={"after": both.batch})
         assert behind.json()["detail"] == f"there is no batch '{both.batch}'"

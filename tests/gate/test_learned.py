@@ -20,6 +20,7 @@ from app.gate.learned import (
     Standing,
     after_first,
     after_second,
+    buys_opinion,
     features_of,
     opened,
 )
@@ -74,6 +75,7 @@ cases = st.builds(
     search=st.builds(Price, prices),
     wanted=st.sampled_from(SecondOpinion),
     decisive=st.just(True),  # noqa: FBT003
+    risk_target=st.none() | st.floats(0.001, 0.999),
 )
 
 
@@ -221,3 +223,42 @@ def test_document_is_the_model() -> None:
     again = model_from(document)
     assert document_of(again) == document
     assert again.version == MODEL.version == document["version"]
+
+
+@given(standings, seen, cases, st.floats(0.001, 0.999), st.sampled_from([True, False, None]))
+def test_risk_target_only_narrows_what_value_accepts(
+    standing: Standing,
+    signals: Signals,
+    case: Case,
+    target: float,
+    agree: bool | None,  # noqa: FBT001
+) -> None:
+    """What V escalates stays escalated; what is still accepted is sure enough, or none is surer."""
+    free, bound = replace(case, risk_target=None), replace(case, risk_target=target)
+    before = _escalates(standing, signals, free, agree=agree)
+    assert _escalates(standing, signals, bound, agree=agree) >= before
+    said = after_second(MODEL, standing, signals, bound, agree=agree)
+    if isinstance(said.verdict, Accept):
+        assert 1 - said.p_single <= target or said.p_alternative <= said.p_single
+
+
+def test_risk_target_says_why_it_escalates() -> None:
+    """Where an error is worth nothing, and so V would accept whatever was said."""
+    case = Case(0.0, Price(1e6), Price(1e5), Price(inf), SecondOpinion.NEVER, risk_target=0.001)
+    signals = Signals(Form("7", tagged=True, truncated=False), count_text("7", tokens=1), None, 10)
+    said = after_first(MODEL, Standing(MODEL.version), signals, case, untrained=UNSCORED)
+    assert isinstance(said.verdict, Escalate)
+    assert said.verdict.reason == "risk_target"
+    assert "more than is wanted" in said.verdict.because
+
+
+@given(standings, cases)
+def test_opinion_is_foreseen_only_where_one_may_be_bought(standing: Standing, case: Case) -> None:
+    """Always where it is always wanted, and nothing settles the answer for free."""
+    asked = replace(case, decisive=False)
+    wanted = {one: replace(asked, wanted=one) for one in SecondOpinion}
+    assert buys_opinion(MODEL, standing, wanted[SecondOpinion.ALWAYS])
+    assert not buys_opinion(MODEL, standing, wanted[SecondOpinion.NEVER])
+    assert not buys_opinion(MODEL, standing, replace(asked, decisive=True))
+    locked = replace(standing, opening=Opening.LOCKED)
+    assert not buys_opinion(MODEL, locked, wanted[SecondOpinion.AUTO])

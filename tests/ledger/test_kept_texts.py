@@ -37,13 +37,13 @@ DECISIONS: Final[dict[str, str]] = {
         api_key.name api_key.cost_center solve.cost_center alert_rule.label
         alert_rule.destination alert.destination budget_raise.reason correction.reference
         correction.subject correction.reason provider_report.name call.expert call.provider
-        gate_example.pair expert_score.expert call.model price.provider price.model
+        gate_example.pair gate_audit.pair expert_score.expert call.model price.provider price.model
         provider_report.provider
         budget_rule.timezone webhook_secret.secret
     """,
     "sums": "statement.document statement.month gate_weights.document",
     "counts of a text, and what its caller calls its category, deleted after thirteen months": """
-        gate_example.features gate_example.category expert_score.category
+        gate_example.features gate_example.category expert_score.category gate_audit.category
     """,
     "one of our few words": """
         batch.completion_window batch.state budget_rule.scope budget_rule.period limit_rule.scope
@@ -69,6 +69,7 @@ DECISIONS: Final[dict[str, str]] = {
         correction.id correction.account correction.solve_id correction.call_id
         inherited_node.solve_id inherited_node.call_id entry.id entry.call_id entry.correction_id
         entry.solve_id entry.account entry.price_version gate_example.solve_id
+        gate_audit.solve_id gate_audit.audit_id gate_audit.tenant_id gate_audit.versions
         gate_example.tenant_id gate_example.version gate_weights.version expert_score.tenant_id
     """,
 }
