@@ -103,9 +103,7 @@ async def open_gateway(
         metrics, running, replica = make_metrics(settings, config), Running(), _replica()
         await stack.enter_async_context(_watching(Watch(database=database, metrics=metrics)))
         learner = make_learner(config, database, drain)
-        learning = _learning(
-            make_learned(config, database, learner, metrics, drain), settings, drain
-        )
+        learns = _learning(make_learned(config, database, learner, metrics, drain), settings, drain)
         solver = Solver(
             ledger=ledger,
             records=records,
@@ -114,7 +112,7 @@ async def open_gateway(
             tally=Tally(metrics),
             running=running,
             owner=replica,
-            learned=await stack.enter_async_context(learning),
+            learned=await stack.enter_async_context(learns),
         )
         archive, directory = Archive(records=records, tree_log=tree_log), Directory(database)
         turns = make_turns(settings, config, metrics, directory)
