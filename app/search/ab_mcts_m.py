@@ -43,9 +43,11 @@ NEW: Row = (0.0, 0, 0.0, False)
 """A group without scores."""
 GEN = array("i", [ROOT])
 """The arm for a new child: the root is nobody's child, and its row is one without scores."""
-FITS_MAX = 32
-"""Posteriors kept. Where experts are kept apart, or trials are in flight, most broods are as they
-were: of 1,000 nodes of three experts' own broods, four fits in eleven are of one in the last 32."""
+FITS_MAX = 4
+"""Posteriors kept, of ten kilobytes each: without trials in flight hardly any is used again."""
+FITS_MAX_APART = 32
+"""Where experts are kept apart, most broods are as they were: of 1,000 nodes of three experts' own
+broods, four fits in eleven are of one in the last 32."""
 JOINT_VOTES = 2 * VOTES
 """In a joint draw, where the parameters are drawn first, chances are nearer to 0 and 1."""
 
@@ -85,7 +87,10 @@ class Drawn:
 
 
 class Model:
-    """How the arms of a node are drawn; see `SearchSettings` for `prune` and `joint`."""
+    """How the arms of a node are drawn; see `SearchSettings` for `prune` and `joint`.
+
+    `fits_max` posteriors are kept; how many pay, its policy knows.
+    """
 
     def __init__(self, prior: MixedPrior, *, prune: bool, joint: bool) -> None:
         self._prior = prior
@@ -95,6 +100,7 @@ class Model:
         # Which arm each ballot of GEN and of the contenders is a draw of.
         self._lines = np.arange(CONTENDERS + 1).repeat(self._votes)
         self._fits: dict[Brood, tuple[int, Fit]] = {}
+        self.fits_max = FITS_MAX
 
     def group(self, tally: Census) -> Row:
         """A tally as a row."""
@@ -152,7 +158,7 @@ class Model:
         if posterior is None or known_at != told:
             posterior = self._fit(rows)
         self._fits[brood] = (told, posterior)
-        if len(self._fits) > FITS_MAX:
+        if len(self._fits) > self.fits_max:
             del self._fits[next(iter(self._fits))]
         return posterior.settled(rng) if self._joint else posterior
 
@@ -198,6 +204,7 @@ class MixedExpertFirst(Listener[Census]):
     def __init__(self, model: Model, *, max_depth: int) -> None:
         super().__init__(Broods(model.group, Census, by_expert=True))
         self._model = model
+        model.fits_max = FITS_MAX_APART
         self._max_depth = max_depth
 
     def choose(
